@@ -80,6 +80,8 @@ void rcu_defer(struct rcu_item *item, void (*fn)(struct rcu_item *item))
 void rcu_flush(void)
 {
 	TSAN_RELEASE(READERS_DONE);
+	TSAN_IGNORE_BEGIN(); /* it allocates what liburcu's thread frees */
 	urcu_qsbr_barrier();
+	TSAN_IGNORE_END();
 	TSAN_ACQUIRE(DEFERRED_DONE);
 }

@@ -17,10 +17,18 @@
 
 #if TSAN_ENABLED
 #include <sanitizer/tsan_interface.h>
+/* In the runtime of gcc and clang, but in no header of theirs. */
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
 /* What this thread did so far happens before whatever follows a TSAN_ACQUIRE of the same address. */
 #define TSAN_RELEASE(addr) __tsan_release((void *)(addr))
 #define TSAN_ACQUIRE(addr) __tsan_acquire((void *)(addr))
+/* Around one call of such a library: its own malloc and free are not looked at. */
+#define TSAN_IGNORE_BEGIN() AnnotateIgnoreWritesBegin(__FILE__, __LINE__)
+#define TSAN_IGNORE_END()   AnnotateIgnoreWritesEnd(__FILE__, __LINE__)
 #else
-#define TSAN_RELEASE(addr) ((void)(addr))
-#define TSAN_ACQUIRE(addr) ((void)(addr))
+#define TSAN_RELEASE(addr)  ((void)(addr))
+#define TSAN_ACQUIRE(addr)  ((void)(addr))
+#define TSAN_IGNORE_BEGIN() ((void)0)
+#define TSAN_IGNORE_END()   ((void)0)
 #endif
