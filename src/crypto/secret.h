@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Handling of secrets: wiping, constant-time comparison, and memory for objects that hold keys.
+ * The pool's memory is locked, left out of core dumps and empty in a forked child (P-462, P-464). */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/macro.h"
+
+/* Once per process before anything else in crypto/; more often does no harm. 0 or -EIO. */
+MUST_CHECK int crypto_init(void);
+
+/* Zeroes with stores that the compiler can not remove (P-461). */
+void secret_wipe(void *p, size_t len);
+
+/* Constant time in the contents (P-460). */
+MUST_CHECK bool secret_equal(const void *a, const void *b, size_t len);
+MUST_CHECK bool secret_is_zero(const void *p, size_t len);
+
+/* Fixed-size objects in chunks of locked memory that are mapped on demand and kept until the pool
+ * ends. All functions but init and finish may be called by any thread. */
+struct secret_pool {
+	/* constant after init */
+	size_t slot_size;       /* bytes: object size rounded up to the alignment */
+	size_t first_slot;      /* bytes from the start of a chunk */
+	size_t chunk_size;      /* bytes, whole pages */
+	size_t slots_per_chunk; /* count */
+	size_t max_objects;     /* count */
+	/* under @lock */
+	pthread_mutex_t lock;
+	struct secret_chunk *chunks;    /* newest first */
+	struct secret_slot *free_slots; /* wiped but for the link */
+	size_t n_carved;                /* slots of all chunks that were ever handed out */
+	size_t n_in_use;                /* count */
+	size_t n_unlocked_chunks;       /* mlock() refused, e.g. by RLIMIT_MEMLOCK */
+};
+
+/* @align is a power of two up to the page size. 0 or -EINVAL. Maps nothing yet. */
+MUST_CHECK int secret_pool_init(struct secret_pool *pool, size_t object_size, size_t align,
+				size_t max_objects);
+
+/* Wipes and unmaps everything; every object must have been put back or is lost. */
+void secret_pool_finish(struct secret_pool *pool);
+
+/* A zeroed object, or NULL: max_objects are out, or no memory. */
+MUST_CHECK void *secret_pool_get(struct secret_pool *pool);
+
+/* Wipes @object, which must come from this pool; NULL is fine. */
+void secret_pool_put(struct secret_pool *pool, void *object);
+
+/* True while every chunk so far could be locked. */
+bool secret_pool_is_locked(struct secret_pool *pool);
