@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Scalar Poly1305 (RFC 8439 section 2.5) in two 64-bit limbs and a small third one. The vector
+ * kernels share its ends: clamping, associated data, and the final reduction. Constant time.
+ * All messages of the AEAD construction are padded to whole blocks, so there are only those. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+enum {
+	POLY1305_BLOCK_LEN = 16,
+	POLY1305_KEY_LEN = 32,
+};
+
+struct poly1305 {
+	uint64_t r[2];
+	uint64_t h[3]; /* h[2] stays below 8 between blocks */
+};
+
+static inline void poly1305_init(struct poly1305 *p, const uint8_t key[POLY1305_KEY_LEN])
+{
+	p->r[0] = load_le64(key) & UINT64_C(0x0ffffffc0fffffff);
+	p->r[1] = load_le64(key + 8) & UINT64_C(0x0ffffffc0ffffffc);
+	p->h[0] = p->h[1] = p->h[2] = 0;
+}
+
+/* h = (h + block + 2^128 * hibit) * r mod 2^130 - 5, not fully reduced. */
+static inline void poly1305_block(struct poly1305 *p, uint64_t lo, uint64_t hi, uint64_t hibit)
+{
+	typedef unsigned __int128 u128;
+	const uint64_t r0 = p->r[0], r1 = p->r[1];
+	/* r1 is a multiple of 4, so h1 * r1 * 2^128 = h1 * (r1 / 4) * 2^130 = h1 * r1 * 5 / 4 */
+	const uint64_t s1 = r1 + (r1 >> 2);
+
+	u128 t = (u128)p->h[0] + lo;
+	uint64_t h0 = (uint64_t)t;
+	t = (u128)p->h[1] + hi + (uint64_t)(t >> 64);
+	uint64_t h1 = (uint64_t)t;
+	uint64_t h2 = p->h[2] + hibit + (uint64_t)(t >> 64);
+
+	/* r0, r1 < 2^60, s1 < 2^61, h2 < 16: no sum below reaches 2^127 */
+	u128 d0 = (u128)h0 * r0 + (u128)h1 * s1;
+	u128 d1 = (u128)h0 * r1 + (u128)h1 * r0 + h2 * s1 + (uint64_t)(d0 >> 64);
+	uint64_t d2 = h2 * r0 + (uint64_t)(d1 >> 64);
+
+	/* what is above 2^130 comes back times 5: 4 * (d2 / 4) + d2 / 4 */
+	t = (u128)(uint64_t)d0 + ((d2 & ~UINT64_C(3)) + (d2 >> 2));
+	p->h[0] = (uint64_t)t;
+	t = (u128)(uint64_t)d1 + (uint64_t)(t >> 64);
+	p->h[1] = (uint64_t)t;
+	p->h[2] = (d2 & 3) + (uint64_t)(t >> 64);
+}
+
+static inline void poly1305_blocks(struct poly1305 *p, const uint8_t *m, size_t n_blocks)
+{
+	struct poly1305 local = *p; /* in registers for the whole loop */
+	for (; n_blocks; n_blocks--, m += POLY1305_BLOCK_LEN)
+		poly1305_block(&local, load_le64(m), load_le64(m + 8), 1);
+	*p = local;
+}
+
+/* Absorbs @len bytes and zeros up to the next whole block. */
+static inline void poly1305_padded(struct poly1305 *p, const uint8_t *m, size_t len)
+{
+	size_t n_blocks = len / POLY1305_BLOCK_LEN, rest = len % POLY1305_BLOCK_LEN;
+	poly1305_blocks(p, m, n_blocks);
+	if (rest) {
+		uint8_t last[POLY1305_BLOCK_LEN] = { 0 };
+		memcpy(last, m + n_blocks * POLY1305_BLOCK_LEN, rest);
+		poly1305_blocks(p, last, 1);
+	}
+}
+
+/* tag = (h mod 2^130 - 5) + s mod 2^128. @h may exceed 2^130 by a few bits. */
+static inline void poly1305_finish(const uint64_t h[3], const uint8_t key[POLY1305_KEY_LEN],
+				   uint8_t tag[POLY1305_BLOCK_LEN])
+{
+	typedef unsigned __int128 u128;
+	u128 t = (u128)h[0] + ((h[2] & ~UINT64_C(3)) + (h[2] >> 2));
+	uint64_t h0 = (uint64_t)t;
+	t = (u128)h[1] + (uint64_t)(t >> 64);
+	uint64_t h1 = (uint64_t)t;
+	uint64_t h2 = (h[2] & 3) + (uint64_t)(t >> 64);
+
+	/* h + 5 >= 2^130 exactly when h >= p: then h - p = h + 5 mod 2^130 is the value to take */
+	t = (u128)h0 + 5;
+	uint64_t g0 = (uint64_t)t;
+	t = (u128)h1 + (uint64_t)(t >> 64);
+	uint64_t g1 = (uint64_t)t;
+	uint64_t take = 0 - ((h2 + (uint64_t)(t >> 64)) >> 2);
+	h0 ^= (h0 ^ g0) & take;
+	h1 ^= (h1 ^ g1) & take;
+
+	t = (u128)h0 + load_le64(key + 16);
+	store_le64(tag, (uint64_t)t);
+	store_le64(tag + 8, h1 + load_le64(key + 24) + (uint64_t)(t >> 64));
+}
