@@ -51,7 +51,9 @@ struct link_monitor {
 	int tun_fd;   /* not owned */
 	int nsid;     /* where the TUN is: id of its namespace in ours, -1 = our own */
 	uint32_t ifindex;
+	bool is_away;   /* the TUN is in another namespace than we are */
 	bool hears_all; /* notifications of other namespaces arrive */
+	bool was_down;  /* seen, but not reported yet */
 };
 
 /* @tun_fd is a queue of the device; it must stay open as long as the monitor. 0 or -errno
