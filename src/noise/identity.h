@@ -22,3 +22,8 @@ void identity_set(struct identity *id, const uint8_t private_key[NOISE_KEY_LEN])
 
 /* Wipes. */
 void identity_finish(struct identity *id);
+
+/* HASH(LABEL-MAC1 || public key) and HASH(LABEL-COOKIE || public key), for either end (P-100,
+ * P-106). */
+void macs_derive_keys(uint8_t mac1_key[NOISE_HASH_LEN], uint8_t cookie_key[NOISE_HASH_LEN],
+		      const uint8_t public_key[NOISE_KEY_LEN]);

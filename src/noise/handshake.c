@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Noise_IKpsk2. Every message is built or consumed on a local transcript, which is committed to the
+ * handshake as the last step: a failure leaves nothing behind. Names as in the specification: C is
+ * the chaining key, H the hash. */
+#include "noise/handshake.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "crypto/blake2s.h"
+#include "crypto/kdf.h"
+#include "crypto/secret.h"
+#include "crypto/x25519.h"
+#include "crypto/xaead.h"
+
+#define RESTART (BIT(HS_ZEROED) | BIT(HS_CREATED_INITIATION) | BIT(HS_CONSUMED_INITIATION))
+
+/* clang-format off */
+static const struct {
+	const char *name;
+	uint32_t may_become;
+} states[HS_N_STATES] = {
+	[HS_ZEROED]              = { "zeroed",              RESTART },
+	[HS_CREATED_INITIATION]  = { "created-initiation",  RESTART | BIT(HS_CONSUMED_RESPONSE) },
+	[HS_CONSUMED_INITIATION] = { "consumed-initiation", RESTART | BIT(HS_CREATED_RESPONSE) },
+	[HS_CREATED_RESPONSE]    = { "created-response",    RESTART },
+	[HS_CONSUMED_RESPONSE]   = { "consumed-response",   RESTART },
+};
+/* clang-format on */
+
+/* All that is secret while one message is worked on; wiped when it leaves its scope. */
+struct transcript {
+	uint8_t hash[NOISE_HASH_LEN];
+	uint8_t chaining_key[NOISE_HASH_LEN];
+	uint8_t key[NOISE_KEY_LEN]; /* of the next AEAD */
+	uint8_t ephemeral_private[NOISE_KEY_LEN];
+};
+
+static void transcript_wipe(struct transcript *t)
+{
+	secret_wipe(t, sizeof(*t));
+}
+
+/* H = HASH(H || data) */
+static void mix_hash(struct transcript *t, const uint8_t *data, size_t len)
+{
+	blake2s_hash(t->hash, (struct bytes[]){ { t->hash, sizeof(t->hash) }, { data, len } }, 2);
+}
+
+/* P-040. The first two hashes are of constants; next to a DH they cost nothing. */
+static void transcript_start(struct transcript *t, const uint8_t responder_static[NOISE_KEY_LEN])
+{
+	static const char construction[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"; /* P-001 */
+	static const char identifier[] = "WireGuard v1 zx2c4 Jason@zx2c4.com";      /* P-002 */
+	struct bytes name = { (const uint8_t *)construction, sizeof(construction) - 1 };
+	blake2s_hash(t->chaining_key, &name, 1);
+	memcpy(t->hash, t->chaining_key, sizeof(t->hash));
+	mix_hash(t, (const uint8_t *)identifier, sizeof(identifier) - 1);
+	mix_hash(t, responder_static, NOISE_KEY_LEN);
+}
+
+/* e: psk mode mixes the ephemeral key into C too (P-041, P-060). */
+static void mix_ephemeral(struct transcript *t, const uint8_t ephemeral[NOISE_KEY_LEN])
+{
+	mix_hash(t, ephemeral, NOISE_KEY_LEN);
+	kdf1(t->chaining_key, t->chaining_key, (struct bytes){ ephemeral, NOISE_KEY_LEN });
+}
+
+/* (C, key) = KDF2(C, shared). In the response nobody uses the key: there C = KDF1(C, shared), which
+ * is the same C (P-021). */
+static void mix_shared(struct transcript *t, const uint8_t shared[NOISE_KEY_LEN])
+{
+	kdf2(t->chaining_key, t->key, t->chaining_key, (struct bytes){ shared, NOISE_KEY_LEN });
+}
+
+/* False: the DH is all zero, the step must be abandoned (P-022). */
+MUST_CHECK static bool mix_dh(struct transcript *t, const uint8_t private_key[NOISE_KEY_LEN],
+			      const uint8_t public_key[NOISE_KEY_LEN])
+{
+	uint8_t shared[X25519_LEN];
+	bool ok = x25519(shared, private_key, public_key);
+	if (ok)
+		mix_shared(t, shared);
+	secret_wipe(shared, sizeof(shared));
+	return ok;
+}
+
+/* P-062 */
+static void mix_psk(struct transcript *t, const uint8_t psk[NOISE_KEY_LEN])
+{
+	uint8_t tau[NOISE_HASH_LEN];
+	kdf3(t->chaining_key, tau, t->key, t->chaining_key, (struct bytes){ psk, NOISE_KEY_LEN });
+	mix_hash(t, tau, sizeof(tau));
+	secret_wipe(tau, sizeof(tau));
+}
+
+/* box = AEAD(key, 0, plaintext, H); H = HASH(H || box) */
+static void seal_and_hash(struct transcript *t, uint8_t *box, struct bytes plaintext)
+{
+	chacha20poly1305_seal(box, t->key, 0, plaintext,
+			      (struct bytes){ t->hash, sizeof(t->hash) });
+	mix_hash(t, box, plaintext.len + NOISE_TAG_LEN);
+}
+
+MUST_CHECK static bool open_and_hash(struct transcript *t, uint8_t *plaintext, struct bytes box)
+{
+	if (!chacha20poly1305_open(plaintext, t->key, 0, box,
+				   (struct bytes){ t->hash, sizeof(t->hash) }))
+		return false;
+	mix_hash(t, box.data, box.len);
+	return true;
+}
+
+static void draw_ephemeral(struct transcript *t, const struct handshake_entropy *e,
+			   uint8_t ret_public[NOISE_KEY_LEN])
+{
+	memcpy(t->ephemeral_private, e->ephemeral_private, NOISE_KEY_LEN);
+	x25519_clamp(t->ephemeral_private);
+	x25519_public(ret_public, t->ephemeral_private);
+}
+
+/* A secret is held exactly as long as a later message needs it. */
+static bool handshake_invariant(const struct handshake *hs)
+{
+	bool has_transcript = !secret_is_zero(hs->chaining_key, sizeof(hs->chaining_key));
+	bool has_ephemeral = !secret_is_zero(hs->ephemeral_private, sizeof(hs->ephemeral_private));
+	bool has_remote = !secret_is_zero(hs->remote_ephemeral, sizeof(hs->remote_ephemeral));
+	return has_transcript == (hs->state != HS_ZEROED) &&
+	       has_ephemeral == (hs->state == HS_CREATED_INITIATION) &&
+	       has_remote == (hs->state == HS_CONSUMED_INITIATION);
+}
+
+/* Makes @t the state of the handshake. The ephemeral keys are the caller's to set before. */
+static void handshake_move(struct handshake *hs, enum handshake_state next,
+			   const struct transcript *t)
+{
+	assert(states[hs->state].may_become & BIT(next));
+	memcpy(hs->hash, t->hash, sizeof(hs->hash));
+	memcpy(hs->chaining_key, t->chaining_key, sizeof(hs->chaining_key));
+	hs->state = next;
+	assert(handshake_invariant(hs));
+}
+
+const char *handshake_state_name(enum handshake_state state)
+{
+	return states[state].name;
+}
+
+void handshake_init(struct handshake *hs, const uint8_t remote_static[NOISE_KEY_LEN])
+{
+	memset(hs, 0, sizeof(*hs));
+	memcpy(hs->remote_static, remote_static, NOISE_KEY_LEN);
+	macs_derive_keys(hs->mac1_key, hs->cookie_key, remote_static);
+}
+
+void handshake_finish(struct handshake *hs)
+{
+	secret_wipe(hs, sizeof(*hs));
+}
+
+void handshake_set_psk(struct handshake *hs, const uint8_t psk[NOISE_KEY_LEN])
+{
+	memcpy(hs->preshared_key, psk, NOISE_KEY_LEN);
+}
+
+void handshake_identity_changed(struct handshake *hs)
+{
+	hs->has_static_static = false;
+	hs->static_static_is_zero = false;
+	secret_wipe(hs->static_static, sizeof(hs->static_static));
+	handshake_clear(hs);
+}
+
+void handshake_clear(struct handshake *hs)
+{
+	hs->state = HS_ZEROED;
+	hs->local_index = 0;
+	hs->remote_index = 0;
+	secret_wipe(hs->hash, sizeof(hs->hash));
+	secret_wipe(hs->chaining_key, sizeof(hs->chaining_key));
+	secret_wipe(hs->ephemeral_private, sizeof(hs->ephemeral_private));
+	secret_wipe(hs->remote_ephemeral, sizeof(hs->remote_ephemeral));
+	assert(handshake_invariant(hs));
+}
+
+bool handshake_precompute(struct handshake *hs, const struct identity *id)
+{
+	if (!id->has_private_key)
+		return false;
+	if (!hs->has_static_static) {
+		hs->static_static_is_zero =
+			!x25519(hs->static_static, id->private_key, hs->remote_static);
+		hs->has_static_static = true;
+	}
+	return !hs->static_static_is_zero;
+}
+
+bool handshake_create_initiation(struct handshake *hs, const struct identity *id,
+				 const struct handshake_entropy *e,
+				 const uint8_t timestamp[TAI64N_LEN],
+				 struct message_initiation *ret_msg)
+{
+	if (!handshake_precompute(hs, id))
+		return false;
+
+	struct transcript t CLEANUP(transcript_wipe);
+	struct message_initiation msg = { .type = le32(MESSAGE_INITIATION),
+					  .sender_index = le32(e->index) };
+	transcript_start(&t, hs->remote_static);
+	draw_ephemeral(&t, e, msg.ephemeral);
+	mix_ephemeral(&t, msg.ephemeral);
+	if (!mix_dh(&t, t.ephemeral_private, hs->remote_static)) /* es */
+		return false;
+	seal_and_hash(&t, msg.encrypted_static, (struct bytes){ id->public_key, NOISE_KEY_LEN });
+	mix_shared(&t, hs->static_static); /* ss */
+	seal_and_hash(&t, msg.encrypted_timestamp, (struct bytes){ timestamp, TAI64N_LEN });
+
+	memcpy(hs->ephemeral_private, t.ephemeral_private, NOISE_KEY_LEN);
+	secret_wipe(hs->remote_ephemeral, sizeof(hs->remote_ephemeral));
+	hs->local_index = e->index;
+	hs->remote_index = 0;
+	handshake_move(hs, HS_CREATED_INITIATION, &t);
+	*ret_msg = msg;
+	return true;
+}
+
+bool initiation_open(struct initiation_opened *ret, const struct identity *id,
+		     const struct message_initiation *msg)
+{
+	if (!id->has_private_key)
+		return false;
+
+	struct transcript t CLEANUP(transcript_wipe);
+	uint8_t remote_static[NOISE_KEY_LEN];
+	transcript_start(&t, id->public_key);
+	mix_ephemeral(&t, msg->ephemeral);
+	if (!mix_dh(&t, id->private_key, msg->ephemeral)) /* es */
+		return false;
+	if (!open_and_hash(&t, remote_static,
+			   (struct bytes){ msg->encrypted_static, sizeof(msg->encrypted_static) }))
+		return false;
+
+	memcpy(ret->remote_static, remote_static, NOISE_KEY_LEN);
+	memcpy(ret->hash, t.hash, sizeof(ret->hash));
+	memcpy(ret->chaining_key, t.chaining_key, sizeof(ret->chaining_key));
+	return true;
+}
+
+void initiation_opened_wipe(struct initiation_opened *o)
+{
+	secret_wipe(o, sizeof(*o));
+}
+
+enum handshake_verdict handshake_consume_initiation(struct handshake *hs, const struct identity *id,
+						    const struct initiation_opened *o,
+						    const struct message_initiation *msg,
+						    uint64_t now_ns)
+{
+	assert(memcmp(hs->remote_static, o->remote_static, NOISE_KEY_LEN) == 0);
+	if (!handshake_precompute(hs, id))
+		return HANDSHAKE_BAD;
+
+	struct transcript t CLEANUP(transcript_wipe);
+	uint8_t timestamp[TAI64N_LEN];
+	memcpy(t.hash, o->hash, sizeof(t.hash));
+	memcpy(t.chaining_key, o->chaining_key, sizeof(t.chaining_key));
+	mix_shared(&t, hs->static_static); /* ss */
+	if (!open_and_hash(
+		    &t, timestamp,
+		    (struct bytes){ msg->encrypted_timestamp, sizeof(msg->encrypted_timestamp) }))
+		return HANDSHAKE_BAD;
+	if (memcmp(timestamp, hs->latest_timestamp, TAI64N_LEN) <= 0)
+		return HANDSHAKE_REPLAY;
+	/* Written so that a clock read on another thread, slightly earlier, is a flood too. */
+	if (hs->has_consumed && now_ns < hs->last_consumed_ns + INITIATION_MIN_INTERVAL_NS)
+		return HANDSHAKE_FLOOD;
+
+	memcpy(hs->latest_timestamp, timestamp, TAI64N_LEN);
+	hs->has_consumed = true;
+	hs->last_consumed_ns = now_ns;
+	memcpy(hs->remote_ephemeral, msg->ephemeral, NOISE_KEY_LEN);
+	secret_wipe(hs->ephemeral_private, sizeof(hs->ephemeral_private));
+	hs->remote_index = le32_get(msg->sender_index);
+	handshake_move(hs, HS_CONSUMED_INITIATION, &t);
+	return HANDSHAKE_OK;
+}
+
+bool handshake_create_response(struct handshake *hs, const struct identity *id,
+			       const struct handshake_entropy *e, struct message_response *ret_msg)
+{
+	if (hs->state != HS_CONSUMED_INITIATION || !id->has_private_key)
+		return false;
+
+	struct transcript t CLEANUP(transcript_wipe);
+	struct message_response msg = { .type = le32(MESSAGE_RESPONSE),
+					.sender_index = le32(e->index),
+					.receiver_index = le32(hs->remote_index) };
+	memcpy(t.hash, hs->hash, sizeof(t.hash));
+	memcpy(t.chaining_key, hs->chaining_key, sizeof(t.chaining_key));
+	draw_ephemeral(&t, e, msg.ephemeral);
+	mix_ephemeral(&t, msg.ephemeral);
+	if (!mix_dh(&t, t.ephemeral_private, hs->remote_ephemeral) || /* ee */
+	    !mix_dh(&t, t.ephemeral_private, hs->remote_static))      /* se */
+		return false;
+	mix_psk(&t, hs->preshared_key);
+	seal_and_hash(&t, msg.encrypted_nothing, (struct bytes){ NULL, 0 });
+
+	secret_wipe(hs->remote_ephemeral, sizeof(hs->remote_ephemeral));
+	hs->local_index = e->index;
+	handshake_move(hs, HS_CREATED_RESPONSE, &t);
+	*ret_msg = msg;
+	return true;
+}
+
+bool handshake_consume_response(struct handshake *hs, const struct identity *id,
+				const struct message_response *msg)
+{
+	if (hs->state != HS_CREATED_INITIATION || !id->has_private_key ||
+	    le32_get(msg->receiver_index) != hs->local_index)
+		return false;
+
+	struct transcript t CLEANUP(transcript_wipe);
+	memcpy(t.hash, hs->hash, sizeof(t.hash));
+	memcpy(t.chaining_key, hs->chaining_key, sizeof(t.chaining_key));
+	mix_ephemeral(&t, msg->ephemeral);
+	if (!mix_dh(&t, hs->ephemeral_private, msg->ephemeral) || /* ee */
+	    !mix_dh(&t, id->private_key, msg->ephemeral))         /* se */
+		return false;
+	mix_psk(&t, hs->preshared_key);
+	if (!open_and_hash(
+		    &t, NULL,
+		    (struct bytes){ msg->encrypted_nothing, sizeof(msg->encrypted_nothing) }))
+		return false;
+
+	secret_wipe(hs->ephemeral_private, sizeof(hs->ephemeral_private));
+	hs->remote_index = le32_get(msg->sender_index);
+	handshake_move(hs, HS_CONSUMED_RESPONSE, &t);
+	return true;
+}
+
+bool handshake_begin_session(struct handshake *hs, struct session_keys *ret)
+{
+	if (hs->state != HS_CREATED_RESPONSE && hs->state != HS_CONSUMED_RESPONSE)
+		return false;
+
+	ret->is_initiator = hs->state == HS_CONSUMED_RESPONSE;
+	ret->local_index = hs->local_index;
+	ret->remote_index = hs->remote_index;
+	uint8_t *t1 = ret->is_initiator ? ret->sending : ret->receiving;
+	uint8_t *t2 = ret->is_initiator ? ret->receiving : ret->sending;
+	kdf2(t1, t2, hs->chaining_key, (struct bytes){ NULL, 0 });
+	handshake_clear(hs);
+	return true;
+}
