@@ -7,10 +7,11 @@
  * Merged is what the kernel's GRO would merge: same flow, TOS, TTL, DF, flow label; TCP with
  * consecutive sequence numbers and the same acknowledgement, window and options, ended by FIN or
  * PSH; UDP with a checksum; payloads of one length, the last may be shorter; IPv4 ids that count up,
- * or stay the same with DF set. Checksums are verified first. Splitting the super-packet again gives
- * the same bytes (only an id that stood still counts up then, which RFC 6864 allows for DF).
+ * or stay the same with DF set. Checksums are verified first, but only where there is something to
+ * merge. Splitting the super-packet again gives the same bytes (only an id that stood still counts
+ * up then, which RFC 6864 allows with DF).
  * Fragments, IPv4 options, IPv6 extension headers, other protocols and bad checksums pass untouched.
- * Order never changes within a flow, and nothing is reordered around the fragments of a flow. */
+ * Order never changes within a flow, its fragments included. */
 #pragma once
 
 #include <linux/virtio_net.h>
@@ -37,47 +38,36 @@ struct gro_write {
 struct gro_packet {
 	uint8_t *data;
 	uint32_t len;
-	uint16_t
-		next; /* index of the next packet of the same super-packet; GRO_MAX_PACKETS = end */
+	uint32_t next; /* index of the next packet of the same super-packet */
 };
 
-/* An open flow: the super-packet that its next packet may join. */
-struct gro_flow {
-	uint8_t *hdr;        /* first packet: what the next ones are compared with */
-	uint32_t total_len;  /* bytes of the super-packet so far */
-	uint32_t next_seq;   /* TCP */
-	uint16_t head, tail; /* packet indices */
+/* A super-packet in the making, at the index of its first packet. Often it stays alone. */
+struct gro_super {
+	uint32_t total_len;  /* bytes so far */
+	uint32_t next_seq;   /* TCP: what would continue it */
+	uint16_t n_segments; /* 0: this packet is part of an earlier one */
+	uint16_t tail;       /* index of the last packet */
 	uint16_t mss;        /* payload bytes of the first packet */
-	uint16_t n_segments;
-	uint16_t ip_id;   /* IPv4: of the last packet */
-	uint8_t id_step;  /* IPv4: 0 or 1, known from the second packet on */
-	uint8_t l4_off;   /* bytes */
-	uint8_t hdr_len;  /* bytes: up to the payload */
-	uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
-	bool is_verified; /* the first packet's checksums; looked at when a second one comes */
+	uint16_t ip_id;      /* IPv4: of the last packet */
+	uint8_t id_step;     /* IPv4: 0 or 1, known from the second packet on */
+	uint8_t l4_off;      /* bytes; tells the IP version as well */
+	uint8_t hdr_len;     /* bytes: up to the payload */
+	uint8_t protocol;    /* IPPROTO_TCP or IPPROTO_UDP */
+	bool is_verified; /* the first packet's checksums: not looked at before a second one comes */
 };
 
-/* What a write needs to know of its super-packet, by index of the first packet. */
-struct gro_head {
-	uint32_t total_len;
-	uint16_t n_segments; /* 0: not the first packet of a write */
-	uint16_t mss;
-	uint16_t tail;
-	uint8_t l4_off, hdr_len, protocol;
-};
-
-/* About 20 KB; all private. */
+/* About 12 KB; all private. */
 struct gro {
 	bool tcp, udp; /* constant after init */
 	uint32_t n_packets;
-	uint32_t n_flows;
+	uint32_t n_flows;     /* open: their next packet may join */
 	uint32_t next_victim; /* flow to close when the table is full */
-	uint32_t next_head;   /* where gro_finish() goes on */
-	uint32_t n_iov, n_vnet;
+	uint32_t n_finished;  /* packets that gro_finish() is done with */
+	uint32_t n_iov, n_writes;
 	uint32_t flow_hash[GRO_MAX_FLOWS];
-	struct gro_flow flow[GRO_MAX_FLOWS];
+	uint16_t flow[GRO_MAX_FLOWS]; /* index of its super-packet */
 	struct gro_packet packet[GRO_MAX_PACKETS];
-	struct gro_head head[GRO_MAX_PACKETS];
+	struct gro_super super[GRO_MAX_PACKETS];
 	struct virtio_net_hdr vnet[GRO_MAX_PACKETS];
 	struct iovec iov[2 * GRO_MAX_PACKETS];
 };

@@ -14,6 +14,7 @@
 enum {
 	GSO_MAX_HEADER = 256,   /* bytes: IPv6 with up to 156 of extension headers, 60 of TCP */
 	GSO_MAX_SEGMENTS = 128, /* of one UDP_SEGMENT send: a sensible slice, not a limit here */
+	GSO_MAX_LEN = 65535,    /* bytes of a super-packet */
 	GSO_UDP_L4 = 5,         /* VIRTIO_NET_HDR_GSO_UDP_L4, which older headers lack */
 };
 
@@ -27,10 +28,11 @@ struct gso_split {
 	uint32_t payload_len; /* of all segments */
 	const uint8_t *hdr;   /* the super-packet's */
 	const uint8_t *payload;
-	uint64_t pseudo_sum;     /* pseudo-header without the length */
+	uint64_t l4_sum;         /* pseudo-header and L4 header but what differs by segment */
 	uint64_t ip_sum;         /* IPv4 header without length, id and checksum */
 	uint32_t l4_off, l4_len; /* bytes: where the L4 header begins, how long it is */
 	uint32_t seq;            /* TCP: of the first segment */
+	uint16_t tcp_flags;      /* TCP: data offset and flags */
 	uint16_t ip_id;          /* IPv4: of the first segment */
 	uint8_t version;         /* 4 or 6 */
 	uint8_t protocol;        /* IPPROTO_TCP or IPPROTO_UDP */
