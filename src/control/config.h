@@ -16,7 +16,7 @@ enum {
 	/* A transaction may name a peer more than once: `syncconf` from one full table of 65536 peers
 	 * to another takes two sections for each. More is -ENOMEM (U-024). */
 	CONFIG_MAX_SECTIONS = 2 * 65536,
-	CONFIG_MAX_ALLOWED_IPS = 4 * 1024 * 1024,
+	CONFIG_MAX_ALLOWED_IPS = 2 * 1024 * 1024,
 };
 
 /* One `allowed_ip` line. */
@@ -59,12 +59,16 @@ struct config_set {
 	size_t n_allowed_ips;
 
 	size_t peers_room, allowed_ips_room; /* allocated entries */
+	size_t memory_limit; /* bytes that both arrays may take together; 0 = no limit of its own */
 };
 
 void config_set_init(struct config_set *set);
 
 /* Wipes and frees; leaves it as after config_set_init(). */
 void config_set_finish(struct config_set *set);
+
+/* Bytes that its arrays take. */
+size_t config_set_memory(const struct config_set *set);
 
 /* Appends an empty section and makes it the current one (the last). 0 or -ENOMEM. */
 MUST_CHECK int config_set_add_peer(struct config_set *set, const uint8_t public_key[KEY_LEN]);
