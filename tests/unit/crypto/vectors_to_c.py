@@ -3,22 +3,38 @@
 """Turns sections of a JSON file of test vectors into C tables.
 
 Each section becomes `static const struct vector_<section> vectors_<section>[]`. Hex strings become
-struct bytes, other strings (the field "source") char pointers, numbers uint64_t, booleans bool.
+struct bytes, text (TEXT_FIELDS) char pointers, numbers uint64_t, booleans bool, objects structs, and
+lists arrays of the longest list's length.
 
 usage: vectors_to_c.py IN.json OUT.h SECTION...
 """
 import json
 import sys
 
-TEXT_FIELDS = ("source", "name")
+TEXT_FIELDS = ("source", "name", "note", "from", "source_ip")
 
 
-def c_type(field, value):
+def c_declaration(field, samples):
+    """The C declaration that holds each of @samples, the values of @field in all entries."""
+    value = samples[0]
     if isinstance(value, bool):
-        return "bool "
+        return f"bool {field}"
     if isinstance(value, int):
-        return "uint64_t "
-    return "const char *" if field in TEXT_FIELDS else "struct bytes "
+        return f"uint64_t {field}"
+    if isinstance(value, str):
+        return f"const char *{field}" if field in TEXT_FIELDS else f"struct bytes {field}"
+    if isinstance(value, list):
+        items = [item for sample in samples for item in sample]
+        return c_declaration(f"{field}[{max(map(len, samples))}]", items)
+    return f"struct {c_members(samples)} {field}"
+
+
+def c_members(samples):
+    fields = {}
+    for sample in samples:
+        for field, value in sample.items():
+            fields.setdefault(field, []).append(value)
+    return "{ " + " ".join(c_declaration(f, v) + ";" for f, v in fields.items()) + " }"
 
 
 def c_value(field, value):
@@ -26,11 +42,13 @@ def c_value(field, value):
         return "true" if value else "false"
     if isinstance(value, int):
         return f"UINT64_C({value})"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f".{f} = {c_value(f, v)}" for f, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "{ " + ", ".join(c_value(field, v) for v in value) + " }"
     if field in TEXT_FIELDS:
         return json.dumps(value)
     data = bytes.fromhex(value)
-    if not data:
-        return "{ (const uint8_t *)\"\", 0 }"
     text = "".join(f"\\x{b:02x}" for b in data)
     return f"{{ (const uint8_t *)\"{text}\", {len(data)} }}"
 
@@ -38,16 +56,8 @@ def c_value(field, value):
 def section_to_c(name, entries):
     if isinstance(entries, dict):
         entries = [entries]
-    fields = {}
-    for entry in entries:
-        for field, value in entry.items():
-            fields.setdefault(field, c_type(field, value))
-    out = [f"static const struct vector_{name} {{"]
-    out += [f"\t{kind}{field};" for field, kind in fields.items()]
-    out += [f"}} vectors_{name}[] = {{"]
-    for entry in entries:
-        values = [f".{f} = {c_value(f, v)}" for f, v in entry.items()]
-        out += ["\t{ " + ", ".join(values) + " },"]
+    out = [f"static const struct vector_{name} {c_members(entries)} vectors_{name}[] = {{"]
+    out += [f"\t{c_value(name, entry)}," for entry in entries]
     return out + ["};", ""]
 
 
