@@ -148,6 +148,34 @@ class Netns:
             d.wait_socket()
         return d
 
+    def background(self, ifname=None, binary=None, args=(), env=None, timeout=15, **kw):
+        """Starts the daemon as wg-quick does and returns what its parent process did."""
+        ifname = ifname or self.lab.ifname()
+        self.lab.own_socket(ifname)
+        before = self.pids()
+        start = time.monotonic()
+        r = self.run(binary or ringtun_bin(), *args, ifname, check=False, timeout=timeout,
+                     env=self.lab.environment(env), stdin=subprocess.DEVNULL, **kw)
+        return Background(self, ifname, r, time.monotonic() - start, before)
+
+
+class Background:
+    """A daemon in the background: .status, .stdout and .stderr are its parent's."""
+
+    def __init__(self, ns, ifname, result, seconds, before):
+        self.ifname = ifname
+        self.status, self.stdout, self.stderr = result.returncode, result.stdout, result.stderr
+        self.seconds = seconds
+        self.pids = [p for p in ns.pids() if p not in before]
+
+    @property
+    def pid(self):
+        (pid,) = self.pids
+        return pid
+
+    def alive(self):
+        return any(process_state(p) not in ("Z", "X", None) for p in self.pids)
+
 
 class Daemon:
     """A daemon in the foreground. Its output goes to .log_path."""

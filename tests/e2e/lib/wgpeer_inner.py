@@ -58,6 +58,10 @@ def marked(src, dst, mark, **kw):
     return ip(src, dst, b"mark" + struct.pack("!I", mark), **kw)
 
 
+def is_marked(packet):
+    return b"mark" in packet
+
+
 def mark_of(packet):
     at = packet.find(b"mark")
     return struct.unpack_from("!I", packet, at + 4)[0] if at >= 0 else None

@@ -28,8 +28,9 @@ FLOOD_GAP = 0.025  # P-056: initiations closer than 20 ms are refused
 class Rig:
     """A configured daemon. @up: the interface is up and the UDP port bound."""
 
-    def __init__(self, lab, *, up=True, key=True, **daemon):
+    def __init__(self, lab, *, up=True, key=True, families=("udp", "udp6"), **daemon):
         self.lab = lab
+        self.families = families  # the tables of /proc/net in which its sockets are
         self.private = wg.new_private()
         self.public = wg.public_of(self.private)
         self.port = PORT
@@ -92,15 +93,19 @@ class Rig:
 
     def down(self):
         self.link("down")
-        check(wait_until(lambda: not self.bound(self.port)), "the UDP port is open while down")
+        check(wait_until(lambda: not self.sockets(), 2), "UDP sockets are open while down")
 
-    def bound(self, port, families=("udp", "udp6")):
-        """Whether the daemon's namespace has sockets on @port."""
-        for family in families:
+    def sockets(self, port=None):
+        """The inodes of the UDP sockets in the daemon's namespace, those on @port or all."""
+        inodes = []
+        for family in ("udp", "udp6"):
             with open(f"/proc/{self.daemon.pid}/net/{family}") as f:
-                if not any(line.split()[1].endswith(f":{port:04X}") for line in list(f)[1:]):
-                    return False
-        return True
+                rows = [line.split() for line in list(f)[1:]]
+            inodes += [(family, r[9]) for r in rows if port in (None, int(r[1].split(":")[1], 16))]
+        return inodes
+
+    def bound(self, port):
+        return {family for family, _ in self.sockets(port)} == set(self.families)
 
     def wait_bound(self, port):
         check(wait_until(lambda: self.bound(port)), f"UDP port {port} is not open")
@@ -127,13 +132,13 @@ class Rig:
         """Hands the daemon a packet as the host's kernel would."""
         self.tun.send(packet)
 
-    def delivered(self, timeout=2, match=inner.mark_of):
+    def delivered(self, timeout=2, match=inner.is_marked):
         """The next packet the daemon wrote to the TUN, or None."""
         return self.tun.recv(timeout, match)
 
     def marks(self, quiet=QUIET):
         """The marks of all packets that the daemon writes to the TUN."""
-        return [inner.mark_of(p) for p in self.tun.all(quiet, inner.mark_of)]
+        return [inner.mark_of(p) for p in self.tun.all(quiet, inner.is_marked)]
 
     def send_out(self, peer, mark=1, v6=False, **kw):
         """A marked packet from the host to @peer."""
@@ -284,9 +289,9 @@ class Peer:
         src, dst = (self.inner6, INNER6) if v6 else (self.inner4, INNER4)
         return inner.marked(src, dst, mark, **kw)
 
-    def send_in(self, session, mark=1, *, counter=None, udp=None, tos=0, **kw):
+    def send_in(self, session, mark=1, *, counter=None, udp=None, tos=0, to=None, **kw):
         """A marked packet through the tunnel to the host."""
-        self.send(session.seal(self.marked(mark, **kw), counter=counter), udp=udp, tos=tos)
+        self.send(session.seal(self.marked(mark, **kw), counter=counter), udp=udp, tos=tos, to=to)
 
 
 def describe(d):

@@ -2,6 +2,7 @@
 """Raw views of a namespace: UDP sockets with every control message, and whole frames."""
 
 import dataclasses
+import errno
 import select
 import socket
 import struct
@@ -106,6 +107,7 @@ class Tap:
         self.socket.close()
 
     def send(self, packet):
+        self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # it was down at some time
         proto = ETH_P_IPV6 if packet[:1] and packet[0] >> 4 == 6 else ETH_P_IP
         self.socket.sendto(packet, (self.ifname, proto))
 
@@ -116,7 +118,12 @@ class Tap:
             left = end - time.monotonic()
             if not select.select([self.socket], [], [], max(left, 0))[0]:
                 return None
-            packet, source = self.socket.recvfrom(1 << 17)
+            try:
+                packet, source = self.socket.recvfrom(1 << 17)
+            except OSError as e:
+                if e.errno != errno.ENETDOWN:
+                    raise
+                continue
             if source[2] != PACKET_OUTGOING and (match is None or match(packet)):
                 return packet
 
