@@ -12,13 +12,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "udp/cmsg.h"
 #include "udp/steer.h"
 
 enum {
 	RANDOM_PORT_TRIES = 100, /* P-361 */
-	FIRST_WORKER = 2,        /* with steering: after control and guard */
 	MAX_PENDING_ERRORS = 16, /* skipped by one call */
+	FIRST_WORKER = 1,        /* index in the reuseport group, after the control socket */
+	NOWHERE = INT32_MAX,     /* an interface index that no interface has */
 };
 
 static int set_int(int fd, int level, int option, int value)
@@ -91,11 +93,12 @@ static int socket_port(int fd, uint16_t *ret_port)
 	return 0;
 }
 
-/* The sockets of one family while they are being opened. */
+/* The sockets of one family while they are being opened. -1: none (yet). */
 struct family {
 	int family;
 	bool steering;
-	int control, guard; /* -1: none (yet) */
+	int control;
+	int guard[UDP_N_GUARDS];
 	int worker[UDP_MAX_WORKERS];
 };
 
@@ -111,7 +114,8 @@ static void family_init(struct family *f, int family)
 	f->family = family;
 	f->steering = false;
 	f->control = -1;
-	f->guard = -1;
+	for (size_t i = 0; i < UDP_N_GUARDS; i++)
+		f->guard[i] = -1;
 	for (size_t i = 0; i < UDP_MAX_WORKERS; i++)
 		f->worker[i] = -1;
 }
@@ -119,70 +123,83 @@ static void family_init(struct family *f, int family)
 static void family_close(struct family *f)
 {
 	close_one(&f->control);
-	close_one(&f->guard);
+	for (size_t i = 0; i < UDP_N_GUARDS; i++)
+		close_one(&f->guard[i]);
 	for (size_t i = 0; i < UDP_MAX_WORKERS; i++)
 		close_one(&f->worker[i]);
 }
 
-/* Adds one more socket to the reuseport group. */
-static int family_join(const struct family *f, const struct udp_params *params, uint16_t port,
-		       int *ret_fd)
+static int set_guard(int fd)
 {
-	int fd = socket_prepare(f->family, params);
+	return set_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX, NOWHERE);
+}
+
+/* Binds one more socket to a port that the first one has. */
+static int family_join(const struct family *f, const struct udp_params *params, uint16_t port,
+		       bool is_guard, int *ret_fd)
+{
+	int fd CLEANUP(close_fdp) = socket_prepare(f->family, params);
 	if (fd < 0)
 		return fd;
 	int r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (r == 0 && is_guard)
+		r = set_guard(fd);
 	if (r == 0)
 		r = socket_bind(fd, f->family, port);
-	if (r < 0)
-		(void)close(fd);
-	else
-		*ret_fd = fd;
+	if (r == 0)
+		*ret_fd = TAKE_FD(fd);
 	return r;
 }
 
-/* The first socket is bound alone, which fails if anybody has the port; the others join it. */
-static int family_fill(struct family *f, const struct udp_params *params, uint16_t port)
+/* The second guard, and no more sharing of the port from here on. */
+static int family_shut(struct family *f, const struct udp_params *params, uint16_t port)
 {
-	/* With steering: control, guard, workers. Without: worker 0, control, other workers. */
-	int *first = f->steering ? &f->control : &f->worker[0];
-	int *second = f->steering ? &f->guard : &f->control;
-	int r = set_int(*first, SOL_SOCKET, SO_REUSEPORT, 1);
-	if (r == 0)
-		r = family_join(f, params, port, second);
+	int r = family_join(f, params, port, true, &f->guard[1]);
+	for (size_t i = 0; r == 0 && i < UDP_N_GUARDS; i++)
+		r = set_int(f->guard[i], SOL_SOCKET, SO_REUSEPORT, 0);
+	return r;
+}
+
+/* Turns the socket that was bound alone into a group: a guard around it, then, in the order that the
+ * steering program counts by, the control socket and the workers. */
+static int family_fill(struct family *f, int first_fd, const struct udp_params *params,
+		       uint16_t port)
+{
+	int *head = f->steering ? &f->control : &f->worker[0];
+	bool guarded = set_guard(first_fd) == 0;
+	*(guarded ? &f->guard[0] : head) = first_fd; /* Linux before 5.1 can not guard */
+	int r = set_int(first_fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (r == 0 && guarded)
+		r = family_join(f, params, port, false, head);
 	for (uint16_t i = f->steering ? 0 : 1; r == 0 && i < params->n_workers; i++)
-		r = family_join(f, params, port, &f->worker[i]);
+		r = family_join(f, params, port, false, &f->worker[i]);
 	if (r == 0 && f->steering)
-		r = udp_steer_attach(*first, FIRST_WORKER, params->n_workers);
-	/* From here on nobody else can join. The second one is looked up first by no kernel, so
-	 * that it may be the one that is no reuseport socket any more. */
-	if (r == 0)
-		r = set_int(*second, SOL_SOCKET, SO_REUSEPORT, 0);
+		r = udp_steer_attach(f->control, FIRST_WORKER, params->n_workers);
+	if (r == 0 && guarded)
+		r = family_shut(f, params, port);
 	return r;
-}
-
-/* One worker and no steering: a single socket, and the control thread sends by it too. */
-static int family_share(struct family *f)
-{
-	f->control = fcntl(f->worker[0], F_DUPFD_CLOEXEC, 0);
-	return f->control < 0 ? -errno : 0;
 }
 
 /* Opens all sockets of one family on *@port, or on one that the kernel chooses and *@port then has. */
 static int family_open(struct family *f, const struct udp_params *params, uint16_t *port)
 {
-	int fd = socket_prepare(f->family, params);
+	int fd CLEANUP(close_fdp) = socket_prepare(f->family, params);
 	if (fd < 0)
 		return fd;
-	*(f->steering ? &f->control : &f->worker[0]) = fd;
-	int r = socket_bind(fd, f->family, *port);
+	int r = socket_bind(fd, f->family, *port); /* fails if anybody has the port */
 	if (r == 0)
 		r = socket_port(fd, port);
 	if (r < 0)
 		return r;
-	if (!f->steering && params->n_workers == 1)
-		return family_share(f);
-	return family_fill(f, params, *port);
+	if (f->steering || params->n_workers > 1)
+		r = family_fill(f, TAKE_FD(fd), params, *port);
+	else
+		f->worker[0] = TAKE_FD(fd);
+	if (r == 0 && !f->steering) { /* it only sends, and the group needs no member for that */
+		f->control = fcntl(f->worker[0], F_DUPFD_CLOEXEC, 0);
+		r = f->control < 0 ? -errno : 0;
+	}
+	return r;
 }
 
 static bool means_no_family(int r)
@@ -248,11 +265,12 @@ static void enable_gro(struct udp_group *g)
 static void group_take(struct udp_group *g, struct family *v4, struct family *v6)
 {
 	g->steering = v4->steering;
-	g->control_receives = v4->steering || g->n_workers > 1;
 	g->control4 = TAKE_FD(v4->control);
 	g->control6 = TAKE_FD(v6->control);
-	g->guard4 = TAKE_FD(v4->guard);
-	g->guard6 = TAKE_FD(v6->guard);
+	for (size_t i = 0; i < UDP_N_GUARDS; i++) {
+		g->guard4[i] = TAKE_FD(v4->guard[i]);
+		g->guard6[i] = TAKE_FD(v6->guard[i]);
+	}
 	for (uint16_t i = 0; i < g->n_workers; i++) {
 		g->worker[i].udp4 = TAKE_FD(v4->worker[i]);
 		g->worker[i].udp6 = TAKE_FD(v6->worker[i]);
@@ -293,7 +311,8 @@ int udp_group_open(struct udp_group **ret, const struct udp_params *params)
 /* Calls @fn for every descriptor; stops at the first error. */
 static int group_each(struct udp_group *g, int (*fn)(int *fd, uint32_t arg), uint32_t arg)
 {
-	int *own[] = { &g->control4, &g->control6, &g->guard4, &g->guard6 };
+	int *own[] = { &g->control4,  &g->control6,  &g->guard4[0],
+		       &g->guard4[1], &g->guard6[0], &g->guard6[1] };
 	int r = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(own) && r == 0; i++)
 		r = *own[i] < 0 ? 0 : fn(own[i], arg);

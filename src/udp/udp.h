@@ -14,7 +14,7 @@
 #include "base/macro.h"
 #include "device/endpoint.h"
 
-enum { UDP_MAX_WORKERS = 256, UDP_BUFFER_LEN = 7 << 20 };
+enum { UDP_MAX_WORKERS = 256, UDP_N_GUARDS = 2, UDP_BUFFER_LEN = 7 << 20 };
 
 /* Switches: < 0 off, 0 automatic, > 0 on; struct udp_group says what was got. */
 struct udp_params {
@@ -34,17 +34,16 @@ struct udp_worker {
  * transport messages the worker that udp_steer() names. **Not without exception**: the kernel's GRO can
  * append a shorter or equally long message of the same sender to a buffer that another one began, and
  * all of the buffer goes where its first message belongs. So both ends must pass on what is not theirs.
- * Without steering every socket may get anything. */
+ * Without steering any worker may get anything, and the control sockets only send. */
 struct udp_group {
 	uint16_t port; /* the one in use, host byte order */
 	uint16_t n_workers;
 	bool steering;
 	bool gro; /* on the workers' sockets; control sockets always get single datagrams */
-	bool control_receives; /* false (one worker, no steering): control sockets only send */
 	uint32_t recv_buffer_len,
 		send_buffer_len; /* bytes that the kernel granted, as it counts them */
 	int control4, control6;  /* control6 is -1 without IPv6 */
-	int guard4, guard6;      /* never read: they keep others off the port */
+	int guard4[UDP_N_GUARDS], guard6[UDP_N_GUARDS]; /* no traffic: they keep others off */
 	struct udp_worker worker[];
 };
 
