@@ -120,17 +120,20 @@ static void change(bool is_v6, uint32_t round)
 {
 	struct peer *visitor = peer_create();
 
-	/* The address goes from a long prefix to a shorter one and back. */
+	make_noise(is_v6, round, visitor);
+	/* A wrong owner's prefix comes and goes above the right one, then that one goes in favour of
+	 * a shorter one. Who is still below the wrong one must not take it for the best match. */
+	insert(is_v6, 0x0a010000, 17, wrong);
+	take(is_v6, 0x0a010000, 17, wrong);
 	insert(is_v6, 0x0a010000, 16, rightful[1]);
 	take(is_v6, 0x0a010200, 24, rightful[0]);
-	make_noise(is_v6, round, visitor);
+	/* Back, and moved there and back (P-392). */
 	insert(is_v6, 0x0a010200, 24, rightful[0]);
 	take(is_v6, 0x0a010000, 16, rightful[1]);
-	/* It moves (P-392). */
 	insert(is_v6, 0x0a010200, 24, rightful[1]);
 	allowedips_remove_owner(&table, &visitor->allowed);
 	insert(is_v6, 0x0a010200, 24, rightful[0]);
-	/* A wrong owner comes in below the protecting prefix and leaves before it. */
+	/* The same without joints, protected by a longer prefix. */
 	insert(is_v6, 0x0a010203, 32, rightful[1]);
 	insert(is_v6, 0x0a010000, 17, wrong);
 	take(is_v6, 0x0a010200, 24, rightful[0]);
