@@ -116,23 +116,33 @@ static void take_staged(struct control *c, struct staged_packet *sp, uint64_t no
 	atomic_fetch_sub_explicit(&p->n_handed_over, 1, memory_order_relaxed);
 }
 
+struct attending {
+	struct control *c;
+	uint64_t now_ns;
+};
+
+static void take_note(void *ctx, struct note note)
+{
+	struct attending *a = ctx;
+
+	if (note.kind == NOTE_STAGED) {
+		take_staged(a->c, note.staged, a->now_ns);
+		return;
+	}
+	struct forwarded *f = note.forwarded;
+	control_receive(a->c, (struct bytes){ f->data, f->len }, &f->from, f->tos, a->now_ns);
+	free(f);
+}
+
 void peers_attend(struct control *c, uint64_t now_ns)
 {
 	/* The stack is taken before the mailbox is emptied: a peer that is to be freed was called
 	 * after its last packet was pushed, so the mailbox holds none of it when we get to it. */
 	struct attention_link *l = attention_pop_all(&c->device->attention);
 	struct mailbox *m = device_control_mailbox(c->device);
-	struct note note;
 
-	while (mailbox_has_news(m) && mailbox_pop(m, &note)) {
-		if (note.kind == NOTE_STAGED) {
-			take_staged(c, note.staged, now_ns);
-			continue;
-		}
-		struct forwarded *f = note.forwarded;
-		control_receive(c, (struct bytes){ f->data, f->len }, &f->from, f->tos, now_ns);
-		free(f);
-	}
+	if (l || mailbox_has_news(m))
+		mailbox_drain(m, take_note, &(struct attending){ c, now_ns });
 	while (l) {
 		struct attention_link *next = l->next; /* attend() may free the peer */
 		attend(c, peer_of_attention(l), now_ns);
