@@ -41,20 +41,41 @@ bool route_monitor_read(struct route_monitor *m)
 	return changed;
 }
 
-static bool source4_holds(int fd, const struct endpoint *e, uint32_t fwmark)
+/* The kernel's route to @dst, from @src if not NULL. 0 and *@ret the route, or -errno. */
+static int route4_get(int fd, const struct in_addr *dst, const struct in_addr *src, uint32_t fwmark,
+		      struct nl_answer *ret)
 {
-	struct rtmsg rt = { .rtm_family = AF_INET, .rtm_dst_len = 32, .rtm_src_len = 32 };
+	struct rtmsg rt = { .rtm_family = AF_INET, .rtm_dst_len = 32 };
 	struct nl_request rq;
-	struct nl_answer answer;
+	if (src)
+		rt.rtm_src_len = 32;
 	nl_begin(&rq, RTM_GETROUTE, (struct bytes){ (const uint8_t *)&rt, sizeof(rt) });
-	nl_put(&rq, RTA_DST, &e->to.in4.sin_addr, sizeof(e->to.in4.sin_addr));
-	nl_put(&rq, RTA_SRC, &e->from.in4, sizeof(e->from.in4));
+	nl_put(&rq, RTA_DST, dst, sizeof(*dst));
+	if (src)
+		nl_put(&rq, RTA_SRC, src, sizeof(*src));
 	if (fwmark != 0)
 		nl_put_u32(&rq, RTA_MARK, fwmark);
-	int r = nl_transact(fd, &rq, &answer);
-	if (r < 0)
-		return r != -EINVAL; /* EINVAL: the source is no address of ours */
-	uint32_t oif = nl_find_u32(answer.body, sizeof(rt), RTA_OIF, e->from_ifindex);
+	int r = nl_transact(fd, &rq, ret);
+	return r == 0 && ret->body.len < sizeof(rt) ? -EPROTO : r;
+}
+
+static bool is_local4(int fd, const struct in_addr *addr)
+{
+	struct nl_answer answer;
+	struct rtmsg rt;
+	if (route4_get(fd, addr, NULL, 0, &answer) < 0)
+		return false;
+	memcpy(&rt, answer.body.data, sizeof(rt));
+	return rt.rtm_type == RTN_LOCAL;
+}
+
+static bool source4_holds(int fd, const struct endpoint *e, uint32_t fwmark)
+{
+	struct nl_answer answer;
+	int r = route4_get(fd, &e->to.in4.sin_addr, &e->from.in4, fwmark, &answer);
+	if (r < 0) /* no route at all is no reason to forget a source that is still ours */
+		return is_local4(fd, &e->from.in4);
+	uint32_t oif = nl_find_u32(answer.body, sizeof(struct rtmsg), RTA_OIF, e->from_ifindex);
 	return e->from_ifindex == 0 || oif == e->from_ifindex;
 }
 

@@ -40,8 +40,9 @@ static int tun_attach(int fd, char name[static IFNAMSIZ], unsigned flags)
 	return 0;
 }
 
-/* What the kernel says of an existing tun device; the attributes are those of struct tun_existing. */
+/* What rtnetlink says of an existing tun device of this network namespace. */
 struct tun_existing {
+	bool has_pi; /* packet information headers; TUNGETIFF does not tell */
 	bool is_persistent;
 	bool is_multi_queue;
 	uint32_t n_queues; /* attached and disabled ones; only told for multi-queue devices */
@@ -70,6 +71,8 @@ static int tun_query(const char *name, struct tun_existing *ret)
 		return -EBUSY; /* an interface of another kind */
 	struct bytes persist = nl_find(data, 0, IFLA_TUN_PERSIST);
 	struct bytes multi = nl_find(data, 0, IFLA_TUN_MULTI_QUEUE);
+	struct bytes pi = nl_find(data, 0, IFLA_TUN_PI);
+	ret->has_pi = pi.len == 1 && pi.data[0];
 	ret->is_persistent = persist.len == 1 && persist.data[0];
 	ret->is_multi_queue = multi.len == 1 && multi.data[0];
 	ret->n_queues = nl_find_u32(data, 0, IFLA_TUN_NUM_QUEUES, 0) +
@@ -190,7 +193,8 @@ int tun_adopt(struct tun *ret, int fd, const struct tun_params *params)
 	if (ioctl(fd, TUNGETIFF, &ifr) < 0)
 		return errno == EBADF || errno == EBADFD ? -errno : -EINVAL;
 	unsigned flags = (uint16_t)ifr.ifr_flags;
-	if (!(flags & IFF_TUN) || !(flags & IFF_NO_PI))
+	struct tun_existing dev;
+	if (!(flags & IFF_TUN) || (tun_query(ifr.ifr_name, &dev) == 0 && dev.has_pi))
 		return -EINVAL;
 	int fl = fcntl(fd, F_GETFL);
 	if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
