@@ -47,7 +47,8 @@ static inline struct list *list_pop_front(struct list *head)
 }
 
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
-#define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
+#define list_for_each(it, head)       for (struct list *it = (head)->next; it != (head); it = it->next)
 /* @it may be removed in the body. */
-#define list_for_each_safe(it, nxt, head)                                                          \
-	for (struct list *it = (head)->next, *nxt = it->next; it != (head); it = nxt, nxt = it->next)
+#define list_for_each_safe(it, nxt, head)                                   \
+	for (struct list *it = (head)->next, *nxt = it->next; it != (head); \
+	     it = nxt, nxt = it->next)
