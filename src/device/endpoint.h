@@ -17,7 +17,7 @@ struct endpoint {
 	union {
 		struct in_addr in4;
 		struct in6_addr in6;
-	} from;            /* sticky source (P-345), of the same family; all zero = none */
+	} from;                /* sticky source (P-345), of the same family; all zero = none */
 	uint32_t from_ifindex; /* interface it arrived on; sent only for link-local (P-348) */
 };
 
