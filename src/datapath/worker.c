@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The worker's loop. */
+#include "datapath/worker.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/entropy.h"
+#include "base/rcu.h"
+#include "noise/message.h"
+
+int worker_init(struct worker *w, const struct worker_params *params)
+{
+	w->device = params->device;
+	w->aead = params->aead;
+	w->index = params->index;
+	w->drops = &params->device->drops[params->index];
+	w->tun_fd = params->tun_fd;
+	w->wake_fd = params->wake_fd;
+	w->vnet_hdr = params->vnet_hdr;
+	w->next_udp4 = -1;
+	w->next_udp6 = -1;
+
+	int r = entropy_fill(&w->random_state, sizeof(w->random_state));
+	if (r == 0)
+		r = tx_init(&w->tx);
+	if (r == 0)
+		r = rx_init(&w->rx, params->gro_tcp, params->gro_udp);
+	if (r < 0)
+		worker_finish(w);
+	w->random_state |= 1;
+	return r;
+}
+
+void worker_finish(struct worker *w)
+{
+	tx_finish(&w->tx);
+	rx_finish(&w->rx);
+}
+
+uint64_t worker_jitter_ns(struct worker *w)
+{
+	/* xorshift64: spreads retries, hides nothing */
+	w->random_state ^= w->random_state << 13;
+	w->random_state ^= w->random_state >> 7;
+	w->random_state ^= w->random_state << 17;
+	return w->random_state % (REKEY_TIMEOUT_JITTER_MAX_NS + 1);
+}
+
+void worker_stop(struct worker *w)
+{
+	atomic_store_explicit(&w->stop, true, memory_order_relaxed);
+	w->device->wake_worker(w->device->wake_ctx, w->index);
+}
+
+void worker_set_sockets(struct worker *w, int udp4, int udp6)
+{
+	w->next_udp4 = udp4;
+	w->next_udp6 = udp6;
+	/* release: pairs with acquire in apply_sockets(), the descriptors go first */
+	atomic_fetch_add_explicit(&w->sockets_wanted, 1, memory_order_release);
+	w->device->wake_worker(w->device->wake_ctx, w->index);
+}
+
+bool worker_has_applied(const struct worker *w)
+{
+	/* pairs with release in apply_sockets(): the old descriptors are no longer used */
+	return atomic_load_explicit(&w->sockets_applied, memory_order_acquire) ==
+		       atomic_load_explicit(&w->sockets_wanted, memory_order_relaxed) ||
+	       atomic_load_explicit(&w->failed, memory_order_acquire) != 0;
+}
+
+static int apply_sockets(struct worker *w)
+{
+	/* pairs with release in worker_set_sockets() */
+	uint32_t wanted = atomic_load_explicit(&w->sockets_wanted, memory_order_acquire);
+	if (LIKELY(wanted == atomic_load_explicit(&w->sockets_applied, memory_order_relaxed)))
+		return 0;
+
+	int r = w->io->ops->set_fds(w->io, &(struct io_fds){ .tun = w->tun_fd,
+							     .udp4 = w->next_udp4,
+							     .udp6 = w->next_udp6,
+							     .wake = w->wake_fd });
+	/* pairs with acquire in worker_has_applied() */
+	atomic_store_explicit(&w->sockets_applied, wanted, memory_order_release);
+	w->device->wake_control(w->device->wake_ctx);
+	return r;
+}
+
+uint32_t worker_step(struct worker *w, uint64_t now_ns)
+{
+	int r = apply_sockets(w);
+	if (r < 0) {
+		atomic_store_explicit(&w->failed, r, memory_order_release);
+		return 0;
+	}
+	uint32_t n = rx_step(w, now_ns);
+	n += rx_forwarded_step(w, now_ns);
+	n += tx_step(w, now_ns);
+	return n;
+}
+
+void worker_loop(struct worker *w)
+{
+	rcu_thread_register();
+	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
+		uint32_t n = worker_step(w, clock_boottime_ns());
+		int r;
+		if (n > 0) {
+			rcu_quiescent();
+			r = w->io->ops->wait(w->io, 0);
+		} else {
+			rcu_offline(); /* pairs with rcu_online(): we hold nothing while asleep */
+			r = w->io->ops->wait(w->io, UINT64_MAX);
+			rcu_online();
+		}
+		if (r < 0 || atomic_load_explicit(&w->failed, memory_order_relaxed)) {
+			atomic_store_explicit(&w->failed, r < 0 ? r : w->failed,
+					      memory_order_release);
+			w->device->wake_control(w->device->wake_ctx);
+			break;
+		}
+		atomic_fetch_add_explicit(&w->io_stats.loops, 1, memory_order_relaxed);
+	}
+	rcu_thread_unregister();
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* One worker: its own TUN queue, UDP sockets, I/O engine, buffers and counters. Runs each burst to
+ * completion: read, seal, send; receive, open, write. Shares nothing that it writes per packet.
+ * worker_loop() is the thread; a test may call worker_step() with a time of its own instead. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "crypto/aead.h"
+#include "datapath/rx.h"
+#include "datapath/tx.h"
+#include "device/device.h"
+#include "io/io.h"
+
+struct worker {
+	/* constant after worker_init() */
+	struct device *device;
+	struct io *io;
+	const struct aead_impl *aead;
+	struct drop_counters *drops; /* our own */
+	uint32_t index;
+	int tun_fd;
+	int wake_fd;
+	bool vnet_hdr;
+	bool other_sockets; /* no steering: datagrams of any session may come */
+
+	/* handed over by control: next_* first, then wanted with release */
+	int next_udp4, next_udp6;
+	_Atomic uint32_t sockets_wanted;  /* written by control */
+	_Atomic uint32_t sockets_applied; /* written by us, then control is woken */
+	_Atomic bool stop;                /* written by control */
+	_Atomic int failed;               /* written by us: -errno that ended the loop, 0 = none */
+
+	/* owner: the worker */
+	uint64_t random_state; /* of the timers' jitter; no secret */
+	struct tx tx;
+	struct rx rx;
+
+	/* written by us, read by anybody */
+	struct io_stats io_stats;
+};
+
+struct worker_params {
+	struct device *device;
+	const struct aead_impl *aead;
+	uint32_t index;
+	int tun_fd;
+	int wake_fd;
+	bool vnet_hdr;
+	bool gro_tcp, gro_udp; /* coalesce towards the TUN */
+};
+
+/* Prepares @w, which is zeroed memory; io is set by the caller afterwards. 0 or -ENOMEM. */
+int worker_init(struct worker *w, const struct worker_params *params);
+/* The thread has ended. Frees buffers, wipes what was in them; not io. */
+void worker_finish(struct worker *w);
+
+/* One round: takes what is there, up to a burst each way. Returns how many packets and datagrams
+ * came in. Ends with nothing in flight. */
+uint32_t worker_step(struct worker *w, uint64_t now_ns);
+
+/* Runs until worker_stop() or a failure; registers with RCU. */
+void worker_loop(struct worker *w);
+
+/* Control thread: */
+void worker_stop(struct worker *w);
+/* Other sockets from the next round on; -1 = none. The worker wakes control when it has let go of
+ * the old ones: worker_has_applied(). */
+void worker_set_sockets(struct worker *w, int udp4, int udp6);
+bool worker_has_applied(const struct worker *w);
+
+/* J of P-008. Owner only. */
+uint64_t worker_jitter_ns(struct worker *w);
