@@ -16,8 +16,7 @@ enum { SECTIONS_PER_SLICE = 1024 }; /* some ms */
 /* P-346: after a change of port or mark the old source says nothing. */
 static void clear_sources(struct control *c)
 {
-	list_for_each(it, &c->device->peers)
-	{
+	list_for_each (it, &c->device->peers) {
 		struct peer *p = list_entry(it, struct peer, link);
 		struct endpoint e;
 		endpoint_cell_get(&p->endpoint, &e);
@@ -27,8 +26,7 @@ static void clear_sources(struct control *c)
 
 static void send_all_staged(struct control *c, uint64_t now_ns)
 {
-	list_for_each(it, &c->device->peers)
-	{
+	list_for_each (it, &c->device->peers) {
 		struct peer *p = list_entry(it, struct peer, link);
 		send_staged(c, p, now_ns);
 		peer_plan(c, p);
@@ -55,8 +53,7 @@ static void set_private_key(struct control *c, const uint8_t key[NOISE_KEY_LEN],
 	struct peer *self = id->has_private_key ? device_find_peer(d, id->public_key) : NULL;
 	if (self)
 		peer_remove(c, self);
-	list_for_each(it, &d->peers)
-	{
+	list_for_each (it, &d->peers) {
 		struct peer *p = list_entry(it, struct peer, link);
 		forget_handshake_index(c, p);
 		handshake_identity_changed(&p->handshake);
@@ -180,7 +177,7 @@ static int apply_device(struct control *c, const struct config_set *set, uint64_
 	if (r < 0)
 		return r;
 	if (set->replace_peers) { /* P-388 */
-		list_for_each_safe(it, nxt, &c->device->peers)
+		list_for_each_safe (it, nxt, &c->device->peers)
 			peer_remove(c, list_entry(it, struct peer, link));
 	}
 	return 0;

@@ -49,7 +49,7 @@ void control_finish(struct control *c)
 	if (!c->out)
 		return;
 	c->has_sockets = false;
-	list_for_each_safe(it, nxt, &c->device->peers)
+	list_for_each_safe (it, nxt, &c->device->peers)
 		peer_remove(c, list_entry(it, struct peer, link));
 	reap_peers(c);
 	handshake_queue_finish(&c->queue);
@@ -88,8 +88,7 @@ static int go_up(struct control *c, uint64_t now_ns)
 	c->listen_port = port; /* P-361: kept from now on */
 	c->has_sockets = true;
 	atomic_store_explicit(&c->device->is_up, true, memory_order_relaxed);
-	list_for_each(it, &c->device->peers)
-	{
+	list_for_each (it, &c->device->peers) {
 		struct peer *p = list_entry(it, struct peer, link);
 		if (p->keepalive_sec) /* P-246 */
 			send_keepalive(c, p, now_ns);
@@ -106,7 +105,7 @@ static void go_down(struct control *c)
 	c->ops->close_sockets(c->ops_ctx);
 	while (handshake_queue_pop(&c->queue))
 		;
-	list_for_each(it, &c->device->peers)
+	list_for_each (it, &c->device->peers)
 		peer_stop(c, list_entry(it, struct peer, link));
 }
 
@@ -123,8 +122,7 @@ int control_set_up(struct control *c, bool up, uint64_t now_ns)
 void control_check_sources(struct control *c, bool (*holds)(void *ctx, const struct endpoint *e),
 			   void *ctx)
 {
-	list_for_each(it, &c->device->peers)
-	{
+	list_for_each (it, &c->device->peers) {
 		struct peer *p = list_entry(it, struct peer, link);
 		struct endpoint e;
 		endpoint_cell_get(&p->endpoint, &e);

@@ -148,11 +148,9 @@ static int op_open_sockets(void *ctx, uint16_t port, uint32_t fwmark, uint16_t *
 	int r = udp_group_open(&g, &params);
 	if (r < 0)
 		return r;
-	if (g->control_receives) {
-		r = watch(l, &l->udp4_handler, g->control4, udp_ready);
-		if (r == 0 && g->control6 >= 0)
-			r = watch(l, &l->udp6_handler, g->control6, udp_ready);
-	}
+	r = watch(l, &l->udp4_handler, g->control4, udp_ready);
+	if (r == 0 && g->control6 >= 0)
+		r = watch(l, &l->udp6_handler, g->control6, udp_ready);
 	if (r < 0) {
 		udp_group_close(g);
 		return r;
@@ -331,16 +329,20 @@ static void wake_ready(struct fd_handler *handler, uint32_t events, uint64_t now
 
 	(void)events;
 	(void)now_ns;
-	if (read(l->params.wake_fd, &count, sizeof(count)) < 0)
-		return; /* hand_out_sockets() was quicker */
-	take_pending_uapi(l);
-	for (uint32_t i = 0; i < l->params.device->n_workers; i++) {
+	/* Nothing is carried by the count: every loop looks at all that may have rung. */
+	(void)!read(l->params.wake_fd, &count, sizeof(count));
+}
+
+static void check_workers(struct loop *l)
+{
+	for (uint32_t i = 0; i < l->params.device->n_workers && !l->has_ended; i++) {
 		int r = atomic_load_explicit(&l->params.workers[i].failed, memory_order_acquire);
 		if (r == 0)
 			continue;
-		if (tun_is_alive(l->params.tun))
+		bool is_alive = tun_is_alive(l->params.tun);
+		if (is_alive)
 			loop_log(l, LOOP_LOG_ERROR, "worker %u failed: %s", i, strerror(-r));
-		end(l, tun_is_alive(l->params.tun) ? LOOP_FAILED : LOOP_INTERFACE_GONE);
+		end(l, is_alive ? LOOP_FAILED : LOOP_INTERFACE_GONE);
 	}
 }
 
@@ -368,6 +370,8 @@ static void step(struct loop *l, uint64_t now_ns)
 
 static void periodic(struct loop *l, uint64_t now_ns)
 {
+	take_pending_uapi(l);
+	check_workers(l);
 	if (now_ns >= l->retry_ns) {
 		l->retry_ns = UINT64_MAX;
 		read_link(l, now_ns);

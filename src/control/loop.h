@@ -57,13 +57,13 @@ struct loop {
 	struct route_monitor route;
 	struct loop_fd wake_handler, link_handler, route_handler, udp4_handler, udp6_handler;
 	bool has_link, has_route;
-	bool wants_up;         /* the interface is up, whether we have sockets or not */
+	bool wants_up; /* the interface is up, whether we have sockets or not */
 	bool link_must_poll;
-	uint64_t retry_ns;     /* when to read the link or open sockets again; UINT64_MAX = never */
+	uint64_t retry_ns; /* when to read the link or open sockets again; UINT64_MAX = never */
 	uint64_t checked_sources_ns;
 	bool must_check_sources;
 	bool has_ended;
-	uint8_t *recv_buf;     /* one datagram */
+	uint8_t *recv_buf; /* one datagram */
 
 	/* any thread, under lock: descriptors for uapi that the loop has not taken yet */
 	pthread_mutex_t lock;

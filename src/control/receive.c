@@ -140,8 +140,7 @@ void receive_queued_handshake(struct control *c, const struct queued_handshake *
 
 static void receive_cookie_reply(struct control *c, struct bytes datagram, uint64_t now_ns)
 {
-	const struct message_cookie_reply *msg =
-		(const struct message_cookie_reply *)datagram.data;
+	const struct message_cookie_reply *msg = (const struct message_cookie_reply *)datagram.data;
 	struct index_entry *e =
 		index_table_lookup(&c->device->indices, le32_get(msg->receiver_index));
 
@@ -156,8 +155,7 @@ static void pass_on(struct control *c, struct bytes datagram, const struct endpo
 	struct device *d = c->device;
 	uint32_t to = udp_steer(datagram.data + offsetof(struct message_transport, receiver_index),
 				d->n_workers);
-	struct forwarded *f =
-		forwarded_create(datagram.data, (uint32_t)datagram.len, from, tos);
+	struct forwarded *f = forwarded_create(datagram.data, (uint32_t)datagram.len, from, tos);
 	struct note note = { .kind = NOTE_FORWARDED, .forwarded = f };
 
 	if (f && mailbox_push(&d->mailbox[to], d->n_workers, note)) {

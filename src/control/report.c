@@ -13,18 +13,17 @@ static void report_peer(const struct peer *p, struct uapi_text *text)
 	const struct list *cursor = NULL;
 
 	endpoint_cell_get(&p->endpoint, &e);
-	uapi_format_peer(text, &(struct uapi_peer_view){
-				       .public_key = p->handshake.remote_static,
-				       .psk = p->handshake.preshared_key,
-				       .endpoint = &e,
-				       .handshake_sec = p->handshake_sec,
-				       .handshake_nsec = p->handshake_nsec,
-				       .tx_bytes = atomic_load_explicit(&p->tx_bytes,
-									memory_order_relaxed),
-				       .rx_bytes = atomic_load_explicit(&p->rx_bytes,
-									memory_order_relaxed),
-				       .keepalive_sec = p->keepalive_sec,
-			       });
+	uapi_format_peer(
+		text, &(struct uapi_peer_view){
+			      .public_key = p->handshake.remote_static,
+			      .psk = p->handshake.preshared_key,
+			      .endpoint = &e,
+			      .handshake_sec = p->handshake_sec,
+			      .handshake_nsec = p->handshake_nsec,
+			      .tx_bytes = atomic_load_explicit(&p->tx_bytes, memory_order_relaxed),
+			      .rx_bytes = atomic_load_explicit(&p->rx_bytes, memory_order_relaxed),
+			      .keepalive_sec = p->keepalive_sec,
+		      });
 	while (allowedips_next(&p->allowed, &cursor, &prefix))
 		uapi_format_allowed_ip(text, prefix.addr, prefix.len, prefix.is_v6);
 }
@@ -33,13 +32,13 @@ void control_report(const struct control *c, struct uapi_text *text)
 {
 	const struct identity *id = c->device->identity;
 
-	uapi_format_device(text, &(struct uapi_device_view){
-					 .private_key = id->has_private_key ? id->private_key
-									    : NULL,
-					 .listen_port = c->listen_port,
-					 .fwmark = c->fwmark,
-				 });
-	list_for_each(it, &c->device->peers)
+	uapi_format_device(text,
+			   &(struct uapi_device_view){
+				   .private_key = id->has_private_key ? id->private_key : NULL,
+				   .listen_port = c->listen_port,
+				   .fwmark = c->fwmark,
+			   });
+	list_for_each (it, &c->device->peers)
 		report_peer(list_entry(it, const struct peer, link), text);
 }
 
@@ -81,6 +80,6 @@ void control_report_drops(const struct control *c, struct uapi_text *text)
 	for (unsigned i = 0; i < DROP_N_REASONS; i++)
 		report_drop(text, "drop_", (enum drop_reason)i,
 			    drops_of_device(c->device, (enum drop_reason)i));
-	list_for_each(it, &c->device->peers)
+	list_for_each (it, &c->device->peers)
 		report_drops_of_peer(list_entry(it, const struct peer, link), text);
 }
