@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The device as an embedder sees it: puts TUN, workers and control thread together and takes them
+ * apart again. */
+#include "device/device.h"
+
+#include <errno.h>
+#include <linux/if_tun.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <ringtun/device.h>
+#include <ringtun/version.h>
+
+#include "base/cpu.h"
+#include "base/macro.h"
+#include "base/rcu.h"
+#include "control/loop.h"
+#include "crypto/aead.h"
+#include "crypto/secret.h"
+#include "datapath/worker.h"
+#include "io/io.h"
+#include "tun/link.h"
+#include "tun/tun.h"
+
+#ifndef TUN_F_USO4 /* Linux 6.2 */
+#define TUN_F_USO4 0x20
+#endif
+
+enum {
+	DEFAULT_TXQUEUELEN = 4000, /* a TUN tail-drops: one scheduling hiccup must fit */
+	MAX_WORKERS = 64,          /* TUN queues */
+};
+
+struct ringtun_device {
+	struct ringtun_device_params params; /* pointers in it are not kept */
+	struct tun tun;
+	struct device device;
+	struct loop loop;
+	struct worker *workers;
+	uint32_t n_workers; /* whose worker_init() succeeded */
+	uint32_t n_worker_threads;
+	pthread_t *worker_threads;
+	pthread_t loop_thread;
+	bool has_tun, has_device, has_loop, has_loop_thread;
+	int control_wake_fd;
+	int *worker_wake_fds;
+	int event_fd;
+	_Atomic int ended; /* enum ringtun_end */
+	const struct aead_impl *aead;
+};
+
+PRINTF_LIKE(3, 4)
+static void log_line(struct ringtun_device *d, enum ringtun_log_level level, const char *format,
+		     ...)
+{
+	char line[256];
+	va_list ap;
+
+	if (!d->params.log)
+		return;
+	va_start(ap, format);
+	(void)vsnprintf(line, sizeof(line), format, ap);
+	va_end(ap);
+	d->params.log(d->params.log_ctx, level, line);
+}
+
+static void ring(int fd)
+{
+	uint64_t one = 1;
+	(void)!write(fd, &one, sizeof(one)); /* a full eventfd is awake already */
+}
+
+static void wake_control(void *ctx)
+{
+	ring(((struct ringtun_device *)ctx)->control_wake_fd);
+}
+
+static void wake_worker(void *ctx, uint32_t worker)
+{
+	ring(((struct ringtun_device *)ctx)->worker_wake_fds[worker]);
+}
+
+static void on_ended(void *ctx, enum loop_end why)
+{
+	static const enum ringtun_end ends[] = {
+		[LOOP_INTERFACE_GONE] = RINGTUN_INTERFACE_GONE,
+		[LOOP_STREAM_CLOSED] = RINGTUN_CONTROL_CLOSED,
+		[LOOP_FAILED] = RINGTUN_FAILED,
+	};
+	struct ringtun_device *d = ctx;
+
+	atomic_store(&d->ended, ends[why]);
+	ring(d->event_fd);
+}
+
+static void on_log(void *ctx, enum loop_log_level level, const char *line)
+{
+	static const enum ringtun_log_level levels[] = {
+		[LOOP_LOG_ERROR] = RINGTUN_LOG_ERROR,
+		[LOOP_LOG_INFO] = RINGTUN_LOG_INFO,
+		[LOOP_LOG_DEBUG] = RINGTUN_LOG_DEBUG,
+	};
+	log_line(ctx, levels[level], "%s", line);
+}
+
+static void on_status(void *ctx, struct uapi_text *text)
+{
+	struct ringtun_device *d = ctx;
+
+	uapi_text_append_line(text, "version", ringtun_version());
+	uapi_text_append_line(text, "io", d->n_workers ? d->workers[0].io->ops->name : "none");
+}
+
+static int switch_value(enum ringtun_switch s)
+{
+	return s == RINGTUN_OFF ? -1 : s == RINGTUN_ON ? 1 : 0;
+}
+
+static uint32_t usable_cores(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return 1;
+	return (uint32_t)CPU_COUNT(&set);
+}
+
+static int check_params(const struct ringtun_device_params *p)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(p->reserved); i++)
+		if (p->reserved[i])
+			return -EINVAL;
+	if (p->n_workers > DEVICE_MAX_WORKERS || (p->tun_fd < 0 && !p->name))
+		return -EINVAL;
+	return 0;
+}
+
+static int choose_cipher(struct ringtun_device *d)
+{
+	unsigned mask = ~0U;
+
+	if (d->params.cpu_mask) {
+		int r = cpu_mask_parse(d->params.cpu_mask, &mask);
+		if (r < 0)
+			return r;
+	}
+	d->aead = aead_select(cpu_features() & mask);
+	return 0;
+}
+
+static int open_tun(struct ringtun_device *d, uint32_t n_workers)
+{
+	const struct ringtun_device_params *p = &d->params;
+	struct tun_params tp = {
+		.name = p->name,
+		.n_queues = (uint16_t)n_workers,
+		.multi_queue = switch_value(p->multi_queue),
+		.tso = switch_value(p->tun_tso),
+		.uso = switch_value(p->tun_uso),
+	};
+	unsigned done;
+
+	int r = p->tun_fd >= 0 ? tun_adopt(&d->tun, p->tun_fd, &tp) : tun_open(&d->tun, &tp);
+	if (r < 0)
+		return r;
+	d->has_tun = true;
+	if (p->tun_fd >= 0)
+		return 0;
+	struct link_params lp = { .mtu = p->mtu,
+				  .txqueuelen = p->txqueuelen ? p->txqueuelen : DEFAULT_TXQUEUELEN,
+				  .gso_max_size = link_gso_max_size(p->mtu) };
+	return link_setup(d->tun.name, &lp, &done);
+}
+
+static int open_eventfds(struct ringtun_device *d, uint32_t n_workers)
+{
+	d->worker_wake_fds = malloc(n_workers * sizeof(int));
+	if (!d->worker_wake_fds)
+		return -ENOMEM;
+	memset(d->worker_wake_fds, 0xff, n_workers * sizeof(int));
+	for (uint32_t i = 0; i < n_workers; i++) {
+		d->worker_wake_fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (d->worker_wake_fds[i] < 0)
+			return -errno;
+	}
+	d->control_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return d->control_wake_fd < 0 || d->event_fd < 0 ? -errno : 0;
+}
+
+static int create_engine(struct ringtun_device *d, struct worker *w)
+{
+	struct io_params p = { .fds = { w->tun_fd, -1, -1, w->wake_fd },
+			       .vnet_hdr = w->vnet_hdr,
+			       .udp_gso = d->params.udp_gso != RINGTUN_OFF,
+			       .udp_gro = d->params.udp_gro != RINGTUN_OFF };
+
+	if (d->params.io != RINGTUN_IO_POLL) {
+		int r = io_uring_create(&w->io, &p, &w->io_stats);
+		if (r == 0 || d->params.io == RINGTUN_IO_URING)
+			return r;
+		if (w->index == 0)
+			log_line(d, RINGTUN_LOG_INFO, "io_uring is not available (%s): using poll",
+				 strerror(-r));
+		d->params.io = RINGTUN_IO_POLL;
+	}
+	return io_poll_create(&w->io, &p, &w->io_stats);
+}
+
+static int create_workers(struct ringtun_device *d, uint32_t n)
+{
+	d->workers = aligned_alloc(CACHELINE, n * ROUND_UP(sizeof(*d->workers), CACHELINE));
+	d->worker_threads = calloc(n, sizeof(*d->worker_threads));
+	if (!d->workers || !d->worker_threads)
+		return -ENOMEM;
+	memset(d->workers, 0, n * sizeof(*d->workers));
+	for (uint32_t i = 0; i < n; i++) {
+		struct worker_params wp = {
+			.device = &d->device,
+			.aead = d->aead,
+			.index = i,
+			/* workers beyond the queues read nothing, but write to a shared one */
+			.tun_fd = d->tun.fd[i % d->tun.n_queues],
+			.wake_fd = d->worker_wake_fds[i],
+			.vnet_hdr = d->tun.vnet_hdr,
+			.gro_tcp = d->tun.vnet_hdr && d->params.tun_tso != RINGTUN_OFF,
+			.gro_udp = d->tun.vnet_hdr && (d->tun.offloads & TUN_F_USO4),
+		};
+		int r = worker_init(&d->workers[i], &wp);
+		if (r < 0)
+			return r;
+		d->n_workers++;
+		r = create_engine(d, &d->workers[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void *worker_thread(void *w)
+{
+	worker_loop(w);
+	return NULL;
+}
+
+static void *loop_thread(void *l)
+{
+	loop_run(l);
+	return NULL;
+}
+
+/* Signals are the host's business: our threads take none. */
+static int start_threads(struct ringtun_device *d)
+{
+	sigset_t all, old;
+	int r = 0;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (uint32_t i = 0; i < d->n_workers && r == 0; i++) {
+		char name[16];
+		r = -pthread_create(&d->worker_threads[i], NULL, worker_thread, &d->workers[i]);
+		if (r < 0)
+			break;
+		(void)snprintf(name, sizeof(name), "rt-worker-%u", i % 1000);
+		(void)pthread_setname_np(d->worker_threads[i], name);
+		d->n_worker_threads++;
+	}
+	if (r == 0)
+		r = -pthread_create(&d->loop_thread, NULL, loop_thread, &d->loop);
+	if (r == 0) {
+		d->has_loop_thread = true;
+		(void)pthread_setname_np(d->loop_thread, "rt-control");
+	}
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+static int create_core(struct ringtun_device *d, uint32_t n_workers)
+{
+	struct device_params dp = { .n_workers = n_workers,
+				    .wake_control = wake_control,
+				    .wake_worker = wake_worker,
+				    .wake_ctx = d };
+	int r = device_init(&d->device, &dp);
+	if (r < 0)
+		return r;
+	d->has_device = true;
+	r = create_workers(d, n_workers);
+	if (r < 0)
+		return r;
+	struct loop_params lp = { .device = &d->device,
+				  .workers = d->workers,
+				  .tun = &d->tun,
+				  .aead = d->aead,
+				  .steering = switch_value(d->params.steering),
+				  .udp_gro = switch_value(d->params.udp_gro),
+				  .wake_fd = d->control_wake_fd,
+				  .ended = on_ended,
+				  .log = on_log,
+				  .status = on_status,
+				  .ctx = d };
+	r = loop_init(&d->loop, &lp);
+	d->has_loop = r == 0;
+	return r;
+}
+
+static int create(struct ringtun_device *d)
+{
+	uint32_t n_workers = d->params.n_workers ? d->params.n_workers : usable_cores();
+
+	n_workers = MIN(n_workers, (uint32_t)MAX_WORKERS);
+	int r = crypto_init();
+	if (r == 0)
+		r = choose_cipher(d);
+	if (r == 0)
+		r = open_tun(d, n_workers);
+	if (r == 0)
+		r = open_eventfds(d, n_workers);
+	if (r < 0)
+		return r;
+	rcu_thread_register(); /* for as long as we act as the control thread */
+	r = create_core(d, n_workers);
+	rcu_thread_unregister();
+	if (r == 0)
+		r = start_threads(d);
+	if (r == 0)
+		log_line(d, RINGTUN_LOG_INFO, "%s: ringtun %s, %u workers, io %s, cipher %s",
+			 d->tun.name, ringtun_version(), n_workers, d->workers[0].io->ops->name,
+			 d->aead->name);
+	return r;
+}
+
+void ringtun_device_params_init(struct ringtun_device_params *params)
+{
+	*params = (struct ringtun_device_params){ .tun_fd = -1, .mtu = DEFAULT_MTU };
+}
+
+int ringtun_device_create(struct ringtun_device **ret_device,
+			  const struct ringtun_device_params *params)
+{
+	int r = check_params(params);
+	if (r < 0)
+		return r;
+	struct ringtun_device *d = calloc(1, ROUND_UP(sizeof(*d), CACHELINE));
+	if (!d)
+		return -ENOMEM;
+	d->params = *params;
+	d->control_wake_fd = -1;
+	d->event_fd = -1;
+	r = create(d);
+	if (r < 0) {
+		if (d->has_tun && params->tun_fd >= 0)
+			d->tun.n_queues = 0; /* still the caller's */
+		ringtun_device_destroy(d);
+		return r;
+	}
+	d->params.name = NULL;
+	d->params.cpu_mask = NULL;
+	*ret_device = d;
+	return 0;
+}
+
+static void stop_threads(struct ringtun_device *d)
+{
+	if (d->has_loop_thread) { /* it needs the workers to take back their sockets */
+		loop_stop(&d->loop);
+		(void)pthread_join(d->loop_thread, NULL);
+	}
+	for (uint32_t i = 0; i < d->n_worker_threads; i++)
+		worker_stop(&d->workers[i]);
+	for (uint32_t i = 0; i < d->n_worker_threads; i++)
+		(void)pthread_join(d->worker_threads[i], NULL);
+}
+
+static void close_eventfds(struct ringtun_device *d)
+{
+	for (uint32_t i = 0; d->worker_wake_fds && i < d->device.n_workers; i++)
+		if (d->worker_wake_fds[i] >= 0)
+			(void)close(d->worker_wake_fds[i]);
+	free(d->worker_wake_fds);
+	if (d->control_wake_fd >= 0)
+		(void)close(d->control_wake_fd);
+	if (d->event_fd >= 0)
+		(void)close(d->event_fd);
+}
+
+void ringtun_device_destroy(struct ringtun_device *device)
+{
+	if (!device)
+		return;
+	stop_threads(device);
+	if (device->has_tun)
+		tun_close(&device->tun); /* the interface goes at once; the rest is memory */
+	rcu_thread_register();
+	if (device->has_loop)
+		loop_finish(&device->loop);
+	for (uint32_t i = 0; i < device->n_workers; i++) {
+		io_destroy(device->workers[i].io);
+		worker_finish(&device->workers[i]);
+	}
+	if (device->has_device)
+		device_finish(&device->device);
+	rcu_thread_unregister();
+	close_eventfds(device);
+	free(device->workers);
+	free(device->worker_threads);
+	free(device);
+}
+
+const char *ringtun_device_name(const struct ringtun_device *device)
+{
+	return device->tun.name;
+}
+
+int ringtun_device_serve_uapi(struct ringtun_device *device, int fd)
+{
+	return loop_serve_uapi(&device->loop, fd);
+}
+
+int ringtun_device_event_fd(const struct ringtun_device *device)
+{
+	return device->event_fd;
+}
+
+enum ringtun_end ringtun_device_ended(const struct ringtun_device *device)
+{
+	return (enum ringtun_end)atomic_load(&device->ended);
+}
