@@ -115,10 +115,10 @@ class Tunnel:
         self.b = End(ns_b, 2, binary_b, args_b)
         self.psk = random_key() if psk else None
         self.outer = outer
-        self.a.configure(self.a.interface_section(), self.a.peer_section(
-            self.b, self.psk, self.outer_endpoint(self.b), extra_a))
         self.b.configure(self.b.interface_section(), self.b.peer_section(
             self.a, self.psk, self.outer_endpoint(self.a) if both_endpoints else None, extra_b))
+        self.a.configure(self.a.interface_section(), self.a.peer_section(
+            self.b, self.psk, self.outer_endpoint(self.b), extra_a))
         if up:
             self.b.up(mtu)
             self.a.up(mtu)
