@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Devices in virtual time. */
+#include "sim.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rcu.h"
+#include "crypto/secret.h"
+#include "crypto/x25519.h"
+#include "noise/message.h"
+
+enum { QUEUE_LEN = 4096, PACKET_LEN = 2048, INNER_MIN_LEN = 28 };
+#define START_NS       (UINT64_C(1000000) * NSEC_PER_SEC)
+#define START_REALTIME UINT64_C(1700000000)
+
+struct sim_buffer {
+	uint32_t len;
+	uint8_t tos;
+	struct endpoint from;
+	uint8_t data[PACKET_LEN];
+};
+
+struct sim_queue {
+	struct sim_buffer *slot;
+	uint32_t head, n;
+};
+
+struct sim_io {
+	struct io io;
+	struct sim_node *node;
+	struct sim_queue udp, tun;
+	struct sim_buffer taken_udp[RX_RECV_BURST], taken_tun[TX_READ_BURST];
+};
+
+struct sim_flight {
+	struct sim_flight *next;
+	uint64_t at_ns;
+	uint32_t to;
+	uint32_t len;
+	uint8_t tos;
+	struct endpoint from;
+	uint8_t data[];
+};
+
+uint32_t sim_random(struct sim *s)
+{
+	s->random_state = s->random_state * UINT64_C(6364136223846793005) + 1442695040888963407;
+	return (uint32_t)(s->random_state >> 33);
+}
+
+static void queue_push(struct sim_queue *q, const uint8_t *data, uint32_t len,
+		       const struct endpoint *from, uint8_t tos)
+{
+	if (q->n == QUEUE_LEN || len > PACKET_LEN)
+		return;
+	struct sim_buffer *b = &q->slot[(q->head + q->n++) % QUEUE_LEN];
+	b->len = len;
+	b->tos = tos;
+	if (from)
+		b->from = *from;
+	memcpy(b->data, data, len);
+}
+
+static uint32_t queue_take(struct sim_queue *q, struct sim_buffer *ret, uint32_t n)
+{
+	uint32_t i = 0;
+
+	for (; i < n && q->n > 0; i++, q->n--) {
+		ret[i] = q->slot[q->head];
+		q->head = (q->head + 1) % QUEUE_LEN;
+	}
+	return i;
+}
+
+/* --- the link --- */
+
+static void take_off(struct sim *s, const struct sim_node *from, uint32_t to, uint8_t tos,
+		     struct bytes d)
+{
+	struct sim_flight *f = malloc(sizeof(*f) + d.len);
+	struct sim_flight **at = &s->flights;
+
+	f->at_ns = s->now_ns + s->link.delay_ns +
+		   (s->link.jitter_ns ? (sim_random(s) * UINT64_C(1000)) % s->link.jitter_ns : 0);
+	f->to = to;
+	f->len = (uint32_t)d.len;
+	f->tos = tos;
+	f->from = from->address;
+	memcpy(f->data, d.data, d.len);
+	while (*at && (*at)->at_ns <= f->at_ns)
+		at = &(*at)->next;
+	f->next = *at;
+	*at = f;
+}
+
+static void note_sent(struct sim_node *n, uint8_t tos, struct bytes d)
+{
+	struct sim_sent *x = &n->sent[n->n_sent++ % 1024];
+
+	*x = (struct sim_sent){
+		.at_ns = n->sim->now_ns, .type = d.data[0], .tos = tos, .len = (uint32_t)d.len
+	};
+	memcpy(x->data, d.data, MIN(d.len, sizeof(x->data)));
+	n->n_sent_of_type[d.data[0] % 5]++;
+	if (d.data[0] == MESSAGE_TRANSPORT) {
+		x->counter = load_le64(d.data + 8);
+		n->n_keepalives += d.len == 32;
+	}
+}
+
+static int sim_wire(struct sim_node *n, const struct endpoint *to, uint8_t tos, struct bytes d)
+{
+	struct sim *s = n->sim;
+	uint8_t copy[PACKET_LEN];
+
+	if (n->send_fails)
+		return -EPERM;
+	note_sent(n, tos, d);
+	memcpy(copy, d.data, d.len);
+	if (s->on_send && !s->on_send(s, n, copy, (uint32_t)d.len))
+		return 0;
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		if (to->to.in4.sin_addr.s_addr != s->node[i].address.to.in4.sin_addr.s_addr)
+			continue;
+		if (s->link.is_cut || sim_random(s) % 1000 < s->link.loss)
+			return 0;
+		take_off(s, n, i, tos, (struct bytes){ copy, d.len });
+		if (sim_random(s) % 1000 < s->link.duplication)
+			take_off(s, n, i, tos, (struct bytes){ copy, d.len });
+	}
+	return 0;
+}
+
+/* --- the engine --- */
+
+static void io_destroy_sim(struct io *io)
+{
+	(void)io;
+}
+
+static int io_set_fds(struct io *io, const struct io_fds *fds)
+{
+	(void)io;
+	(void)fds;
+	return 0;
+}
+
+static int io_wait(struct io *io, uint64_t timeout_ns)
+{
+	(void)io;
+	(void)timeout_ns;
+	return 0;
+}
+
+static uint32_t io_recv(struct io *io, struct io_datagram *d, uint32_t n)
+{
+	struct sim_io *x = container_of(io, struct sim_io, io);
+
+	n = queue_take(&x->udp, x->taken_udp, MIN(n, (uint32_t)RX_RECV_BURST));
+	for (uint32_t i = 0; i < n; i++)
+		d[i] = (struct io_datagram){ .data = x->taken_udp[i].data,
+					     .len = x->taken_udp[i].len,
+					     .segment_len = x->taken_udp[i].len,
+					     .tos = x->taken_udp[i].tos,
+					     .from = x->taken_udp[i].from };
+	return n;
+}
+
+static uint32_t io_read(struct io *io, struct io_packet *p, uint32_t n)
+{
+	struct sim_io *x = container_of(io, struct sim_io, io);
+
+	n = queue_take(&x->tun, x->taken_tun, MIN(n, (uint32_t)TX_READ_BURST));
+	for (uint32_t i = 0; i < n; i++)
+		p[i] = (struct io_packet){ .data = x->taken_tun[i].data,
+					   .len = x->taken_tun[i].len };
+	return n;
+}
+
+static void io_send(struct io *io, struct io_send *snd, uint32_t n)
+{
+	struct sim_io *x = container_of(io, struct sim_io, io);
+
+	for (uint32_t i = 0; i < n; i++) {
+		snd[i].result = 0;
+		snd[i].n_sent = 0;
+		for (uint32_t off = 0; off < snd[i].len; off += snd[i].segment_len) {
+			uint32_t len = MIN(snd[i].len - off, snd[i].segment_len);
+			snd[i].result = sim_wire(x->node, snd[i].to, snd[i].tos,
+						 (struct bytes){ snd[i].data + off, len });
+			if (snd[i].result < 0)
+				break;
+			snd[i].n_sent++;
+		}
+	}
+}
+
+static void io_write(struct io *io, struct io_write *w, uint32_t n)
+{
+	struct sim_node *node = container_of(io, struct sim_io, io)->node;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *pkt = w[i].iov[0].iov_base;
+		w[i].result = 0;
+		if (pkt[9] == 1) { /* ICMP, for our own kernel */
+			node->n_icmp++;
+			continue;
+		}
+		if (node->n_delivered == SIM_MAX_DELIVERED)
+			continue;
+		node->delivered_at_ns[node->n_delivered] = node->sim->now_ns;
+		node->delivered[node->n_delivered++] = load_be32(pkt + 20);
+	}
+}
+
+static void io_submit(struct io *io)
+{
+	(void)io;
+}
+
+static const struct io_ops io_ops = {
+	.name = "sim",
+	.destroy = io_destroy_sim,
+	.set_fds = io_set_fds,
+	.wait = io_wait,
+	.recv_burst = io_recv,
+	.read_burst = io_read,
+	.send_burst = io_send,
+	.write_burst = io_write,
+	.submit = io_submit,
+};
+
+/* --- what control wants --- */
+
+static int op_send(void *ctx, const struct endpoint *to, uint8_t tos, struct bytes d)
+{
+	return sim_wire(ctx, to, tos, d);
+}
+
+static int op_open(void *ctx, uint16_t port, uint32_t fwmark, uint16_t *ret_port)
+{
+	(void)ctx;
+	(void)fwmark;
+	*ret_port = port ? port : 51820;
+	return 0;
+}
+
+static void op_close(void *ctx)
+{
+	(void)ctx;
+}
+
+static int op_mark(void *ctx, uint32_t fwmark)
+{
+	(void)ctx;
+	(void)fwmark;
+	return 0;
+}
+
+static void op_realtime(void *ctx, uint64_t *sec, uint32_t *nsec)
+{
+	struct sim_node *n = ctx;
+	uint64_t t = START_REALTIME * NSEC_PER_SEC + (n->sim->now_ns - START_NS) +
+		     (uint64_t)n->realtime_offset_ns;
+
+	*sec = t / NSEC_PER_SEC;
+	*nsec = (uint32_t)(t % NSEC_PER_SEC);
+}
+
+PRINTF_LIKE(2, 3) static void op_debug(void *ctx, const char *format, ...)
+{
+	(void)ctx;
+	(void)format;
+}
+
+static const struct control_ops control_ops = {
+	.send = op_send,
+	.open_sockets = op_open,
+	.close_sockets = op_close,
+	.set_mark = op_mark,
+	.realtime = op_realtime,
+	.debug = op_debug,
+};
+
+/* --- running --- */
+
+static void land(struct sim *s)
+{
+	struct sim_flight *f = s->flights;
+	s->flights = f->next;
+	struct sim_node *n = &s->node[f->to];
+
+	if (n->control.has_sockets)
+		sim_inject(s, f->to, &f->from, f->data, f->len);
+	free(f);
+}
+
+void sim_inject(struct sim *s, uint32_t to, const struct endpoint *from, const uint8_t *data,
+		uint32_t len)
+{
+	struct sim_node *n = &s->node[to];
+
+	if (len > 0 && data[0] == MESSAGE_TRANSPORT)
+		queue_push(&n->io->udp, data, len, from, 0);
+	else
+		control_receive(&n->control, (struct bytes){ data, len }, from, 0, s->now_ns);
+}
+
+/* Lets everybody work until nobody has anything left to do at this moment. */
+static void settle(struct sim *s)
+{
+	for (bool busy = true; busy;) {
+		busy = false;
+		while (s->flights && s->flights->at_ns <= s->now_ns) {
+			land(s);
+			busy = true;
+		}
+		for (uint32_t i = 0; i < s->n_nodes; i++) {
+			struct sim_node *n = &s->node[i];
+			busy |= control_step(&n->control, 64, s->now_ns) > 0;
+			busy |= worker_step(n->worker, s->now_ns) > 0;
+			busy |= control_next_deadline(&n->control, s->now_ns) <= s->now_ns;
+			busy |= mailbox_has_news(device_control_mailbox(&n->device));
+			busy |= atomic_load(&n->device.attention.head) != NULL;
+		}
+		rcu_quiescent();
+	}
+}
+
+void sim_run(struct sim *s, uint64_t ns)
+{
+	uint64_t end = s->now_ns + ns;
+
+	settle(s);
+	for (;;) {
+		uint64_t next = s->flights ? s->flights->at_ns : UINT64_MAX;
+		for (uint32_t i = 0; i < s->n_nodes; i++)
+			next = MIN(next, control_next_deadline(&s->node[i].control, s->now_ns));
+		if (next > end)
+			break;
+		s->now_ns = MAX(next, s->now_ns);
+		settle(s);
+	}
+	s->now_ns = end;
+	settle(s);
+}
+
+void sim_jump(struct sim *s, uint64_t ns)
+{
+	s->now_ns += ns;
+}
+
+void sim_send_len(struct sim *s, uint32_t from, uint32_t to, uint32_t id, uint32_t len)
+{
+	uint8_t p[PACKET_LEN] = { 0x45 };
+
+	store_be16(p + 2, (uint16_t)len);
+	p[8] = 64;
+	p[9] = 253; /* experimental: nobody coalesces it */
+	store_be32(p + 12, 0x0a000000 + from);
+	store_be32(p + 16, 0x0a000000 + to);
+	store_be32(p + 20, id);
+	queue_push(&s->node[from].io->tun, p, len, NULL, 0);
+}
+
+void sim_send(struct sim *s, uint32_t from, uint32_t to, uint32_t id)
+{
+	sim_send_len(s, from, to, id, INNER_MIN_LEN);
+}
+
+struct peer *sim_peer(struct sim *s, uint32_t of, uint32_t for_node)
+{
+	return device_find_peer(&s->node[of].device, s->node[for_node].public_key);
+}
+
+bool sim_has_session(struct sim *s, uint32_t of, uint32_t for_node)
+{
+	struct peer *p = sim_peer(s, of, for_node);
+	struct session *x = p ? rcu_peek(&p->current) : NULL;
+
+	return x && keypair_may_send(&x->keypair, s->now_ns);
+}
+
+void sim_configure(struct sim *s, uint32_t of, uint32_t about, struct config_peer section)
+{
+	struct config_set set = { .peers = &section, .n_peers = 1 };
+
+	memcpy(section.public_key, s->node[about].public_key, KEY_LEN);
+	if (control_apply(&s->node[of].control, &set, s->now_ns) != 0)
+		abort();
+}
+
+void sim_set_keepalive(struct sim *s, uint32_t of, uint32_t about, uint16_t sec)
+{
+	sim_configure(s, of, about,
+		      (struct config_peer){ .has_keepalive = true, .keepalive_sec = sec });
+}
+
+void sim_set_up(struct sim *s, uint32_t of, bool up)
+{
+	if (control_set_up(&s->node[of].control, up, s->now_ns) != 0)
+		abort();
+}
+
+const struct sim_sent *sim_last_sent(const struct sim_node *node, uint8_t type, uint32_t i)
+{
+	uint64_t oldest = node->n_sent > 1024 ? node->n_sent - 1024 : 0;
+
+	for (uint64_t k = node->n_sent; k > oldest; k--) {
+		const struct sim_sent *x = &node->sent[(k - 1) % 1024];
+		if (x->type == type && i-- == 0)
+			return x;
+	}
+	return NULL;
+}
+
+/* --- set-up --- */
+
+static void wake_nobody(void *ctx)
+{
+	(void)ctx;
+}
+
+static void wake_no_worker(void *ctx, uint32_t worker)
+{
+	(void)ctx;
+	(void)worker;
+}
+
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void init_node(struct sim *s, uint32_t i)
+{
+	struct sim_node *n = &s->node[i];
+
+	n->sim = s;
+	n->number = i;
+	n->address.to.in4.sin_family = AF_INET;
+	n->address.to.in4.sin_addr.s_addr = htonl(0xc0000201 + i);
+	n->address.to.in4.sin_port = htons(51820);
+	for (uint32_t k = 0; k < sizeof(n->private_key); k++)
+		n->private_key[k] = (uint8_t)sim_random(s);
+	x25519_clamp(n->private_key);
+	x25519_public(n->public_key, n->private_key);
+
+	must(device_init(&n->device, &(struct device_params){ .n_workers = 1,
+							      .wake_control = wake_nobody,
+							      .wake_worker = wake_no_worker }) ==
+	     0);
+	must(control_init(&n->control, &(struct control_params){ .device = &n->device,
+								 .aead = aead_select(0),
+								 .ops = &control_ops,
+								 .ops_ctx = n,
+								 .now_ns = s->now_ns }) == 0);
+	n->io = calloc(1, sizeof(*n->io));
+	n->io->io.ops = &io_ops;
+	n->io->node = n;
+	n->io->udp.slot = calloc(QUEUE_LEN, sizeof(struct sim_buffer));
+	n->io->tun.slot = calloc(QUEUE_LEN, sizeof(struct sim_buffer));
+	n->worker = aligned_alloc(CACHELINE, ROUND_UP(sizeof(*n->worker), CACHELINE));
+	memset(n->worker, 0, sizeof(*n->worker));
+	must(worker_init(n->worker, &(struct worker_params){ .device = &n->device,
+							     .aead = aead_select(0),
+							     .tun_fd = -1,
+							     .wake_fd = -1 }) == 0);
+	n->worker->io = &n->io->io;
+
+	struct config_set set = { .has_private_key = true };
+	memcpy(set.private_key, n->private_key, sizeof(set.private_key));
+	must(control_apply(&n->control, &set, s->now_ns) == 0);
+	sim_set_up(s, i, true);
+}
+
+static void introduce(struct sim *s, uint32_t of, uint32_t about)
+{
+	struct config_allowed_ip ip = { .addr = { 10, 0, 0, (uint8_t)about }, .len = 32 };
+	struct config_peer section = { .has_endpoint = true,
+				       .endpoint = s->node[about].address,
+				       .n_allowed_ips = 1 };
+	struct config_set set = {
+		.peers = &section, .n_peers = 1, .allowed_ips = &ip, .n_allowed_ips = 1
+	};
+
+	memcpy(section.public_key, s->node[about].public_key, KEY_LEN);
+	must(control_apply(&s->node[of].control, &set, s->now_ns) == 0);
+}
+
+void sim_init(struct sim *s, uint32_t n_nodes, uint64_t seed)
+{
+	memset(s, 0, sizeof(*s));
+	rcu_thread_register();
+	must(crypto_init() == 0);
+	s->now_ns = START_NS;
+	s->random_state = seed;
+	s->n_nodes = n_nodes;
+	s->link.delay_ns = 10 * NSEC_PER_MSEC;
+	for (uint32_t i = 0; i < n_nodes; i++)
+		init_node(s, i);
+	for (uint32_t i = 1; i < n_nodes; i++) {
+		introduce(s, 0, i);
+		introduce(s, i, 0);
+	}
+}
+
+void sim_finish(struct sim *s)
+{
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		struct sim_node *n = &s->node[i];
+		control_finish(&n->control);
+		worker_finish(n->worker);
+		device_finish(&n->device);
+		free(n->worker);
+		free(n->io->udp.slot);
+		free(n->io->tun.slot);
+		free(n->io);
+	}
+	while (s->flights) {
+		struct sim_flight *f = s->flights;
+		s->flights = f->next;
+		free(f);
+	}
+	rcu_thread_unregister();
+}
