@@ -34,10 +34,10 @@ enum ringtun_io {
 
 /** Why a device ended. */
 enum ringtun_end {
-	RINGTUN_RUNNING,          /**< it has not */
-	RINGTUN_INTERFACE_GONE,   /**< the TUN interface or its network namespace was deleted */
-	RINGTUN_CONTROL_CLOSED,   /**< a connected UAPI stream given to serve_uapi was closed */
-	RINGTUN_FAILED,           /**< an error it can not go on after; it was logged */
+	RINGTUN_RUNNING,        /**< it has not */
+	RINGTUN_INTERFACE_GONE, /**< the TUN interface or its network namespace was deleted */
+	RINGTUN_CONTROL_CLOSED, /**< a connected UAPI stream given to serve_uapi was closed */
+	RINGTUN_FAILED,         /**< an error it can not go on after; it was logged */
 };
 
 /** Start from ringtun_device_params_init(). Strings and descriptors stay the caller's. */

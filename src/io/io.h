@@ -20,15 +20,15 @@ enum {
 
 /* A packet read from the TUN: a super-packet if vnet.gso_type says so. */
 struct io_packet {
-	uint8_t *data; /* the IP header; the engine's memory, ours to scribble on */
-	uint32_t len;  /* bytes */
+	uint8_t *data;              /* the IP header; the engine's memory, ours to scribble on */
+	uint32_t len;               /* bytes */
 	struct virtio_net_hdr vnet; /* all zero when the TUN has no vnet header */
 };
 
 /* What one UDP receive gave: one datagram, or several of equal size (the last may be shorter). */
 struct io_datagram {
-	uint8_t *data; /* the engine's memory, ours to scribble on */
-	uint32_t len;  /* bytes of all segments; 0 is a valid empty datagram */
+	uint8_t *data;        /* the engine's memory, ours to scribble on */
+	uint32_t len;         /* bytes of all segments; 0 is a valid empty datagram */
 	uint32_t segment_len; /* bytes of one segment; == len when there is just one */
 	uint8_t tos;          /* outer TOS / traffic class byte */
 	struct endpoint from; /* .to = source of the datagram, .from = our address it was sent to */
@@ -36,12 +36,12 @@ struct io_datagram {
 
 /* One UDP send: one datagram, or a run of equal ones (UDP_SEGMENT). */
 struct io_send {
-	const uint8_t *data; /* contiguous; valid until submit() returned */
-	uint32_t len;        /* bytes of all segments, at most 65507 */
+	const uint8_t *data;  /* contiguous; valid until submit() returned */
+	uint32_t len;         /* bytes of all segments, at most 65507 */
 	uint16_t segment_len; /* == len: a single datagram; at most 128 segments */
 	uint8_t tos;
 	const struct endpoint *to; /* valid until submit() returned */
-	int result; /* out: 0, or -errno of what could not be sent at all after fallbacks */
+	int result;      /* out: 0, or -errno of what could not be sent at all after fallbacks */
 	uint32_t n_sent; /* out: segments that the kernel accepted */
 	void *user;      /* the caller's, untouched */
 };
@@ -93,9 +93,9 @@ struct io {
 /* Switches and facts, constant after creation but for what a run-time fallback turns off. */
 struct io_params {
 	struct io_fds fds;
-	bool vnet_hdr; /* the TUN has IFF_VNET_HDR: reads and writes carry a virtio_net_hdr */
-	bool udp_gso;  /* try UDP_SEGMENT */
-	bool udp_gro;  /* the sockets have UDP_GRO */
+	bool vnet_hdr;      /* the TUN has IFF_VNET_HDR: reads and writes carry a virtio_net_hdr */
+	bool udp_gso;       /* try UDP_SEGMENT */
+	bool udp_gro;       /* the sockets have UDP_GRO */
 	uint32_t n_buffers; /* of 64 KB per direction; 0 = engine's default (4) */
 };
 
