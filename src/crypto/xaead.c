@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* One-shot AEADs by libsodium. */
+/* One-shot AEADs by libsodium, which checks the length of a box, zeroes the output of one that it
+ * refuses, and takes no output as "verify only". */
 #include "crypto/xaead.h"
 
 #include <string.h>
@@ -27,14 +28,10 @@ void chacha20poly1305_seal(uint8_t *out, const uint8_t key[XAEAD_KEY_LEN], uint6
 bool chacha20poly1305_open(uint8_t *out, const uint8_t key[XAEAD_KEY_LEN], uint64_t counter,
 			   struct bytes box, struct bytes ad)
 {
-	if (box.len < XAEAD_TAG_LEN)
-		return false;
-
 	uint8_t nonce[NONCE_LEN];
-	uint8_t nothing[1]; /* libsodium takes a NULL output as "verify only" */
 	counter_nonce(nonce, counter);
-	return crypto_aead_chacha20poly1305_ietf_decrypt(out ? out : nothing, NULL, NULL, box.data,
-							 box.len, ad.data, ad.len, nonce, key) == 0;
+	return crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, box.data, box.len,
+							 ad.data, ad.len, nonce, key) == 0;
 }
 
 void xchacha20poly1305_seal(uint8_t *out, const uint8_t key[XAEAD_KEY_LEN],
@@ -48,8 +45,6 @@ void xchacha20poly1305_seal(uint8_t *out, const uint8_t key[XAEAD_KEY_LEN],
 bool xchacha20poly1305_open(uint8_t *out, const uint8_t key[XAEAD_KEY_LEN],
 			    const uint8_t nonce[XAEAD_NONCE_LEN], struct bytes box, struct bytes ad)
 {
-	if (box.len < XAEAD_TAG_LEN)
-		return false;
 	return crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, box.data, box.len,
 							  ad.data, ad.len, nonce, key) == 0;
 }

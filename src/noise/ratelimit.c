@@ -33,11 +33,11 @@ void ratelimit_init(struct ratelimit *rl, struct ratelimit_entry *entries, size_
 		};
 }
 
-/* The link that leads to the chain of this source. */
-static uint32_t *chain_of(struct ratelimit *rl, uint64_t source, uint32_t is_ipv6)
+/* The link that leads to the chain of this source. Both families share the chains. */
+static uint32_t *chain_of(struct ratelimit *rl, uint64_t source)
 {
-	uint8_t in[9] = { (uint8_t)is_ipv6 };
-	store_le64(in + 1, source);
+	uint8_t in[8];
+	store_le64(in, source);
 	uint64_t hash = siphash(rl->key, (struct bytes){ in, sizeof(in) });
 	return &rl->entries[hash % rl->n_entries].bucket;
 }
@@ -60,7 +60,7 @@ static void drop_oldest(struct ratelimit *rl)
 {
 	uint32_t i = rl->oldest;
 	struct ratelimit_entry *e = &rl->entries[i];
-	uint32_t *link = chain_of(rl, e->source, e->is_ipv6);
+	uint32_t *link = chain_of(rl, e->source);
 	while (*link != i) /* it is there; with a secret key chains are short */
 		link = &rl->entries[*link].chain;
 	*link = e->chain;
@@ -122,7 +122,7 @@ bool ratelimit_allow(struct ratelimit *rl, struct bytes source, uint64_t now_ns)
 		.last_ns = now_ns,
 	};
 	expire(rl, now_ns);
-	uint32_t *chain = chain_of(rl, key.source, key.is_ipv6);
+	uint32_t *chain = chain_of(rl, key.source);
 	for (uint32_t i = *chain; i != NONE; i = rl->entries[i].chain)
 		if (rl->entries[i].source == key.source && rl->entries[i].is_ipv6 == key.is_ipv6)
 			return take(rl, i, now_ns);

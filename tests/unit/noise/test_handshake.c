@@ -484,6 +484,26 @@ Test(handshake, only_the_right_state_does_it)
 	cr_assert(!handshake_begin_session(&b.hs, &k));
 }
 
+/* Even if the keys were still there. */
+Test(handshake, the_state_alone_decides)
+{
+	struct message_initiation msg = initiate(&a);
+	check_initiation(&b, &msg, T0_NS, HANDSHAKE_OK);
+	struct end initiator = a;
+	struct end responder = b;
+	struct message_response response = respond(&b);
+	for (int i = 0; i < HS_N_STATES; i++) {
+		struct message_response unused;
+		struct handshake_entropy e = random_entropy();
+		initiator.hs.state = responder.hs.state = (enum handshake_state)i;
+		if (i != HS_CREATED_INITIATION)
+			check_response_refused(&initiator, &response, handshake_state_name(i));
+		if (i != HS_CONSUMED_INITIATION)
+			cr_assert(!handshake_create_response(&responder.hs, &responder.id, &e,
+							     &unused));
+	}
+}
+
 Test(handshake, restarts_from_every_state)
 {
 	struct message_initiation msg;
