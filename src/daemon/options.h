@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The command line and the environment: those of wireguard-go, BoringTun, NepTUN and GotaTun, and
+ * ours. One table says everything about an option; a flag beats its variable. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <ringtun/device.h>
+#include <ringtun/log.h>
+
+#include "base/macro.h"
+
+enum {
+	OPTIONS_SILENT = -1, /* a log level below RINGTUN_LOG_ERROR */
+	OPTIONS_MAX_NOTES = 16,
+	OPTIONS_MAX_THREADS = 256,
+};
+
+enum options_action {
+	OPTIONS_RUN,
+	OPTIONS_HELP,
+	OPTIONS_VERSION,
+	OPTIONS_STATUS,
+};
+
+/* Strings point into argv and the environment. */
+struct options {
+	enum options_action action;
+	const char *name; /* interface; NULL only with tun_fd, which knows it */
+	bool foreground;
+	bool json;            /* of OPTIONS_STATUS */
+	int tun_fd, uapi_fd;  /* -1 = none */
+	int log_level;        /* enum ringtun_log_level, or OPTIONS_SILENT */
+	bool log_requested;   /* a level was given, and not silent: keep stdout (U-062) */
+	const char *log_file; /* NULL = none */
+	uint16_t n_workers;   /* 0 = one per core */
+	uint16_t mtu;         /* 0 = the library's default */
+	uint32_t txqueuelen;  /* 0 = the library's default */
+	enum ringtun_io io;
+	enum ringtun_switch tun_tso, tun_uso, udp_gso, udp_gro, multi_queue, steering;
+	const char *cpu_mask; /* NULL = all */
+	/* Names of options that are accepted for compatibility and do nothing here. */
+	const char *notes[OPTIONS_MAX_NOTES];
+	unsigned n_notes;
+};
+
+/* Reads environment and arguments. 0; or -EINVAL after a message on stderr. Main thread, before any
+ * other exists: getopt_long() keeps state of its own. */
+MUST_CHECK int options_parse(struct options *options, int argc, char **argv);
+
+/* Takes the variables that name descriptors out of the environment (U-063). */
+void options_clear_environment(void);
+
+/* May it be the name of an interface, or of its socket? "wg%d" is, once only. */
+bool options_name_is_usable(const char *name);
+
+void options_print_help(FILE *to);
