@@ -83,10 +83,10 @@ def traffic_keeps_trying(rig):
 @check("P-200 P-215 a failed send does not stop the retransmission", timeout=40, waits=True)
 def unsent_initiation(rig):
     p = rig.peer(endpoint=True)
-    rig.host.run("ip", "route", "add", "prohibit", "192.0.2.2/32")
+    rig.host.run("ip", "link", "set", "dev", "veth0", "down")
     rig.send_out(p)
     p.silent(1)
-    rig.host.run("ip", "route", "del", "prohibit", "192.0.2.2/32")
+    rig.host.run("ip", "link", "set", "dev", "veth0", "up")
     p.transport(p.accept(6))
 
 
@@ -314,10 +314,10 @@ def new_handshake_cancelled(rig):
 def unsent_data(rig):
     p = rig.peer()
     session = p.connect()
-    rig.host.run("ip", "route", "add", "prohibit", "192.0.2.2/32")
+    rig.host.run("ip", "link", "set", "dev", "veth0", "down")
     rig.send_out(p)
     time.sleep(0.5)
-    rig.host.run("ip", "route", "del", "prohibit", "192.0.2.2/32")
+    rig.host.run("ip", "link", "set", "dev", "veth0", "up")
     p.silent(17)
     rig.works(p, session)
 

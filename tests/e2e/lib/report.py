@@ -62,16 +62,15 @@ def too_slow(_sig, _frame):
 def run_case(function, timeout):
     """Returns None, or raises what went wrong."""
     signal.signal(signal.SIGALRM, too_slow)
-    signal.alarm(timeout)
-    try:
-        with netns.Lab() as lab:
+    with netns.Lab() as lab:
+        signal.alarm(timeout)
+        try:
             function(lab)
-            signal.alarm(0)
-            lab.end_processes()
-            reports = lab.sanitizer_reports()
-            check(not reports, "sanitizer: " + reports)
-    finally:
-        signal.alarm(0)
+        finally:
+            signal.alarm(0)  # cleaning up may take its time
+        lab.end_processes()
+        reports = lab.sanitizer_reports()
+        check(not reports, "sanitizer: " + reports)
 
 
 def verdict(name, function, timeout):

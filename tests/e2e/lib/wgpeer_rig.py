@@ -75,6 +75,9 @@ class Rig:
         """The `get` values of @peer."""
         return self.get().peer(peer.public)
 
+    def state_of(self, public):
+        return self.get().peer(public)
+
     def number(self, peer, key):
         return int(self.state(peer)[key])
 
@@ -166,8 +169,9 @@ class Peer:
         self.public = wg.public_of(self.private)
         self.psk = psk or wg.ZERO_KEY
         self.udp = udp or rig.udp(address)
-        self.inner4, self.inner6 = f"10.99.{number}.2", f"fd00:99:{number:x}::2"
-        self.allowed = [f"10.99.{number}.0/24", f"fd00:99:{number:x}::/64"]
+        net4, net6 = f"10.{99 + (number >> 8)}.{number & 255}", f"fd00:99:{number:x}"
+        self.inner4, self.inner6 = f"{net4}.2", f"{net6}::2"
+        self.allowed = [f"{net4}.0/24", f"{net6}::/64"]
         self.initiated = 0.0
 
     @property

@@ -1,0 +1,484 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
+"""Floods, hostile datagrams and large numbers (sections 6, 7, 21 and 23 of the protocol).
+
+Under a flood datagrams get lost before the daemon sees them, so these checks repeat what they
+send, and claim no more than holds whatever was lost."""
+
+import os
+import random
+import socket
+import struct
+import time
+
+from lib import wgpeer as wg
+from lib import wgpeer_inner as inner
+from lib.report import check as ensure
+from lib.report import equal
+from lib.wgpeer_check import check, main
+from lib.wgpeer_flood import Flood
+from lib.wgpeer_rig import FAR4, FAR6, HOST4, HOST6, INNER4, INNER6
+
+FLOODER, NEIGHBOUR = "192.0.2.66", "2001:db8::3"
+UDP_SEGMENT = 103
+
+
+def add_far_addresses(rig):
+    rig.far.run("ip", "addr", "add", f"{FLOODER}/24", "dev", "veth0")
+    rig.far.run("ip", "-6", "addr", "add", f"{NEIGHBOUR}/64", "dev", "veth0", "nodad")
+
+
+def flooded(rig):
+    add_far_addresses(rig)
+    return rig.own(Flood(rig, FLOODER))
+
+
+def reply_to(peer, make, kinds, tries=60, gap=0.05):
+    """Sends what @make returns again and again until a message of one of @kinds answers the last
+    one sent or one before it: (what was sent, Datagram)."""
+    sent = {}
+    for _ in range(tries):
+        i = make()
+        sent[i.index] = i
+        peer.send(i.message)
+        end = time.monotonic() + gap
+        while (d := peer.recv(end - time.monotonic())) is not None:
+            if wg.kind_of(d.data) in kinds:
+                at = 8 if wg.kind_of(d.data) == wg.RESPONSE else 4
+                return sent[struct.unpack_from("<I", d.data, at)[0]], d
+    ensure(False, f"no message of type {kinds} to {tries} initiations")
+
+
+def get_cookie(rig, peer):
+    i, d = reply_to(peer, peer.initiation, (wg.COOKIE_REPLY,))
+    receiver, cookie = wg.open_cookie_reply(d.data, rig.public, i.mac1)
+    equal(receiver, i.index, "receiver of the cookie reply")
+    return cookie, d
+
+
+# Under load
+
+@check("P-106 P-120 P-122 P-104 under a flood: cookie replies, and a way in with mac2", timeout=60,
+       alone=True)
+def cookies(rig):
+    p = rig.peer()
+    flooded(rig)
+    cookie, d = get_cookie(rig, p)
+    equal(d.tos, 0, "TOS of a cookie reply")
+    equal(d.source[:2], (HOST4, rig.port), "source of a cookie reply")
+    elsewhere = rig.peer(udp=rig.udp())  # same address, another port: the cookie is not valid
+    _, d = reply_to(elsewhere, lambda: elsewhere.initiation(cookie=cookie),
+                    (wg.COOKIE_REPLY, wg.RESPONSE))
+    equal(wg.kind_of(d.data), wg.COOKIE_REPLY, "reply to a cookie from another port")
+    _, d = reply_to(p, lambda: p.initiation(cookie=os.urandom(16)), (wg.COOKIE_REPLY, wg.RESPONSE))
+    equal(wg.kind_of(d.data), wg.COOKIE_REPLY, "reply to a wrong mac2")
+    p.drain()
+    i, d = reply_to(p, lambda: p.initiation(cookie=cookie), (wg.RESPONSE,))
+    session = i.consume(d.data)
+    ensure(tries_through(rig, p, session), "no packet through the session")
+
+
+def tries_through(rig, peer, session):
+    """Whether one of many packets reaches the host."""
+    for mark in range(50):
+        peer.send_in(session, mark)
+        if rig.delivered(0.1) is not None:
+            return True
+    return False
+
+
+@check("P-106 P-122 an unknown peer gets a cookie too; without mac1 nobody does", timeout=60,
+       alone=True)
+def cookie_for_anybody(rig):
+    stranger = rig.peer(configure=False)
+    flooded(rig)
+    get_cookie(rig, stranger)
+    stranger.drain(0.3)
+    for _ in range(30):
+        i = stranger.initiation()
+        stranger.send(i.message[:116] + os.urandom(16) + i.message[132:])
+    stranger.silent(0.5, "to a bad mac1 under load")
+
+
+@check("P-122 P-107 under load a response without mac2 gets a cookie reply", timeout=60, alone=True)
+def cookie_for_response(rig):
+    p = rig.peer(endpoint=True)
+    flooded(rig)
+    get_cookie(rig, rig.peer())  # load has begun
+    rig.send_out(p)
+    received = p.receive_initiation(20)
+    cookie = None
+    for _ in range(60):
+        response, session = received.respond(cookie=cookie)
+        p.send(response)
+        d = p.recv(0.05)
+        kind = d and wg.kind_of(d.data)
+        if kind == wg.COOKIE_REPLY and cookie is None:
+            receiver, cookie = wg.open_cookie_reply(d.data, rig.public, response[60:76])
+            equal(receiver, struct.unpack_from("<I", response, 4)[0], "receiver of the cookie reply")
+        if kind == wg.TRANSPORT and cookie is not None:
+            session.open(d.data)
+            return
+        ensure(kind != wg.TRANSPORT, "a response without mac2 was accepted under load")
+    ensure(False, "cookie seen: " + str(cookie is not None) + ", but no session")
+
+
+def burst(peers, cookie_of):
+    """Each peer initiates once with the cookie of its source. Returns how many were answered,
+    which the limit allows for the time between the first and the last answer, and cookies none."""
+    for p in peers:
+        p.send(p.initiation(cookie=cookie_of[p.udp]).message)
+    got = []
+    for udp in cookie_of:
+        while (d := udp.recv(0.5)) is not None:
+            got.append(d)
+    times = [d.time for d in got if wg.kind_of(d.data) == wg.RESPONSE]
+    ensure(times, f"no response to {len(peers)} initiations with mac2")
+    equal(len(got), len(times), "answers other than responses")
+    span = max(times) - min(times)
+    ensure(len(times) <= 6 + 20 * span, f"{len(times)} responses within {span:.3f} s")
+
+
+@check("P-123 with mac2 a source has 5 at once and 20 per second", timeout=60, alone=True)
+def token_bucket(rig):
+    first = rig.peer()
+    peers = [first] + [rig.peer(udp=first.udp) for _ in range(39)]
+    flooded(rig)
+    cookie, _ = get_cookie(rig, first)
+    time.sleep(1.1)
+    first.drain()
+    burst(peers, {first.udp: cookie})
+
+
+@check("P-123 the sources of one IPv6 /64 share a limit", timeout=60, alone=True, known=True)
+def token_bucket_v6(rig):
+    add_far_addresses(rig)
+    sources = [rig.udp(a) for a in (FAR6, NEIGHBOUR)]
+    rig.own(Flood(rig, FLOODER))
+    peers = [rig.peer(udp=udp) for _ in range(20) for udp in sources]
+    cookie_of = {p.udp: get_cookie(rig, p)[0] for p in peers[:2]}
+    time.sleep(1.1)
+    for p in peers[:2]:
+        p.drain()
+    burst(peers, cookie_of)
+
+
+@check("P-121 load ends a second after the flood", timeout=60, alone=True)
+def load_ends(rig):
+    p = rig.peer()
+    flood = flooded(rig)
+    get_cookie(rig, p)
+    flood.close()
+    time.sleep(2.5)  # and what still waits in buffers
+    p.drain(0)
+    i = p.send_initiation()
+    rig.works(p, i.consume(p.expect(wg.RESPONSE).data))
+
+
+@check("P-127 sessions keep flowing both ways through a flood", timeout=60, alone=True)
+def sessions_flow(rig):
+    p = rig.peer()
+    session = p.connect()
+    flooded(rig)
+    get_cookie(rig, rig.peer())
+    into, out = 0, 0
+    for mark in range(200):
+        p.send_in(session, mark)
+        rig.send_out(p, mark)
+        into += rig.delivered(0.05) is not None
+        d = p.recv(0.05)
+        out += d is not None and session.owns(d.data)
+    ensure(into >= 160 and out >= 160, f"of 200 packets {into} came in and {out} went out")
+
+
+@check("P-121 P-125 a hundred initiations at once are all answered", alone=True)
+def hundred_at_once(rig):
+    udp = rig.udp()
+    peers = [rig.peer(udp=udp) for _ in range(100)]
+    initiations = {}
+    for p in peers:
+        i = p.initiation()
+        initiations[i.index] = i
+    for i in initiations.values():
+        udp.send(i.message, (HOST4, rig.port))
+    for _ in range(100):
+        d = peers[0].expect(wg.RESPONSE)
+        initiations.pop(struct.unpack_from("<I", d.data, 8)[0]).consume(d.data)
+
+
+@check("P-121 a hundred initiations per second bring no load", timeout=60, alone=True)
+def hundred_per_second(rig):
+    peers = [rig.peer() for _ in range(10)]
+    for _ in range(30):
+        start = time.monotonic()
+        for p in peers:
+            p.handshake()
+        time.sleep(max(0.0, start + 0.1 - time.monotonic()))
+
+
+@check("P-055 P-440 one initiation repeated a thousand times has one answer", alone=True)
+def repeated(rig):
+    p = rig.peer()
+    i = p.initiation()
+    for _ in range(1000):
+        p.send(i.message)
+    time.sleep(0.5)
+    equal([wg.kind_of(d.data) for d in p.drain()], [wg.RESPONSE], "answers")
+
+
+@check("P-124 P-126 P-481 a flood from thousands of sources costs little memory and passes",
+       timeout=60, alone=True, known=True)
+def many_sources(rig):
+    rig.far.sysctl("net.ipv4.ip_forward", 0)
+    before = rig.daemon.rss_kib()
+    flood = rig.own(Flood(rig, FAR4, spoofed=True))
+    time.sleep(6)
+    grown = rig.daemon.rss_kib() - before
+    flood.close()
+    ensure(grown < 96 << 10, f"{grown} KiB more")
+    time.sleep(2.5)
+    p = rig.peer()
+    rig.works(p, p.connect())
+
+
+# Hostile datagrams
+
+def types(rng):
+    return (b"", struct.pack("<I", rng.randrange(1, 5)), b"\0\0\0\0", b"\5\0\0\0", b"\4\0\0\1")
+
+
+@check("P-034 P-480 P-440 datagrams of every length from 0 to 2000", alone=True)
+def all_lengths(rig):
+    p = rig.peer()
+    session = p.connect()
+    rng = random.Random(1)
+    for n in range(2001):
+        for head in types(rng):
+            p.send((head + rng.randbytes(n))[:n])
+    p.silent()
+    rig.works(p, session)
+
+
+@check("P-036 P-480 the largest datagrams, IPv4 and IPv6", timeout=60, alone=True)
+def largest(rig):
+    rng = random.Random(2)
+    for far in (FAR4, FAR6):
+        p = rig.peer(address=far)
+        session = p.connect()
+        top = 65527 if p.udp.v6 else 65507
+        for n in (2048, 4096, 9000, 16384, 32767, 32768, 65000, 65506, 65507, top):
+            for head in types(rng):
+                p.send((head + rng.randbytes(n))[:min(n, top if not p.udp.v6 else 65507)])
+            for index in (session.remote, session.remote ^ 1):
+                p.send(struct.pack("<IIQ", wg.TRANSPORT, index, n) + rng.randbytes(min(n, 65507) - 16))
+        p.silent(0.2)
+        rig.works(p, session)
+
+
+@check("P-480 empty datagrams alone and among others", alone=True)
+def empty_datagrams(rig):
+    for far in (FAR4, FAR6):
+        p = rig.peer(address=far)
+        session = p.connect()
+        for _ in range(3000):
+            p.send(b"")
+        rig.works(p, session)
+        for mark in range(100):
+            p.send(b"")
+            p.send_in(session, mark)
+        equal(rig.marks(), list(range(100)), "delivered packets")
+
+
+@check("P-147 P-480 datagrams that arrive as one large segment, the last one shorter", alone=True)
+def coalesced(rig):
+    for far in (FAR4, FAR6):
+        p = rig.peer(address=far)
+        session = p.connect()
+        for size, n in ((64, 60), (1400, 40), (500, 64), (80, 2)):
+            inside = [inner.marked(p.inner4, INNER4, k) + bytes(size - 60) for k in range(n)]
+            data = [session.seal(i[:size - 32]) for i in inside[:-1]]
+            data.append(session.seal(inside[-1][:28]))
+            equal({len(d) for d in data[:-1]} - {len(data[0])}, set(), "other sizes")
+            p.udp.socket.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(data[0]))
+            p.send(b"".join(data))
+            p.udp.socket.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+            equal(rig.marks(), list(range(n)), f"{n} packets of {size} bytes in one segment")
+
+
+@check("P-480 P-441 a large segment of garbage with good messages in it", alone=True)
+def coalesced_garbage(rig):
+    p = rig.peer()
+    session = p.connect()
+    rng = random.Random(3)
+    data = []
+    for k in range(40):
+        good = session.seal(inner.marked(p.inner4, INNER4, k) + bytes(100))
+        data += [good, rng.choice((rng.randbytes(len(good)), bytes(len(good)),
+                                   good[:16] + rng.randbytes(len(good) - 16),
+                                   struct.pack("<I", 1) + rng.randbytes(len(good) - 4)))]
+    p.udp.socket.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(data[0]))
+    p.send(b"".join(data))
+    p.udp.socket.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+    equal(rig.marks(), list(range(40)), "delivered packets")
+
+
+@check("P-480 P-262 random plaintexts of an authenticated peer", timeout=60, alone=True)
+def random_plaintexts(rig):
+    p = rig.peer()
+    session = p.connect()
+    rng = random.Random(4)
+    for _ in range(3000):
+        plaintext = bytearray(rng.randbytes(rng.randrange(0, 200)))
+        if plaintext and rng.random() < 0.8:
+            plaintext[0] = rng.choice((0x45, 0x46, 0x4F, 0x40, 0x60, 0x6F))
+        if len(plaintext) > 20 and rng.random() < 0.5:
+            struct.pack_into("!H", plaintext, rng.choice((2, 4)), rng.randrange(0, 220))
+            plaintext[12:16] = inner.packed(p.inner4)
+        p.send(session.seal(bytes(plaintext), pad=False))
+    rig.tun.all(0.3)
+    p.drain()
+    rig.works(p, session)
+
+
+@check("P-480 P-267 random packets from the TUN", timeout=60, alone=True)
+def random_packets(rig):
+    p = rig.peer("allowed_ip=0.0.0.0/0", "allowed_ip=::/0")
+    session = p.connect()
+    rng = random.Random(5)
+    for _ in range(3000):
+        packet = bytearray(rng.randbytes(rng.randrange(1, 200)))
+        if rng.random() < 0.8:
+            packet[0] = rng.choice((0x45, 0x46, 0x4F, 0x40, 0x60, 0x6F))
+        rig.inject(bytes(packet))
+        p.drain(0)
+    p.drain(0.3)
+    rig.tun.all(0.1)
+    rig.works(p, session)
+
+
+@check("P-482 the tunnel's own packets routed into the tunnel", timeout=60, alone=True)
+def recursion(rig):
+    p = rig.peer("allowed_ip=0.0.0.0/0")
+    session = p.connect()
+    before = rig.daemon.rss_kib()
+    rig.host.run("ip", "addr", "add", f"{INNER4}/32", "dev", rig.ifname)
+    rig.host.run("ip", "route", "add", f"{FAR4}/32", "dev", rig.ifname)
+    rig.set_peer(p, f"endpoint={p.endpoint}")
+    for mark in range(200):
+        rig.send_out(p, mark)
+    time.sleep(2)
+    rig.get()
+    rig.host.run("ip", "route", "del", f"{FAR4}/32", "dev", rig.ifname)
+    ensure(rig.daemon.rss_kib() - before < 64 << 10, "it grew by more than 64 MiB")
+    p.drain(0.5)
+    rig.tun.all(0.2)
+    rig.works(p, session)
+
+
+# Many peers
+
+@check("P-366 P-345 two peers of different families in alternation", alone=True)
+def alternating(rig):
+    peers = [rig.peer(address=a) for a in (FAR4, FAR6)]
+    sessions = [p.connect() for p in peers]
+    for mark in range(100):
+        for p in peers:
+            rig.send_out(p, mark)
+    for p, session, host in zip(peers, sessions, (HOST4, HOST6)):
+        for mark in range(100):
+            _, plaintext, d = p.transport(session)
+            equal((inner.mark_of(plaintext), d.source[0]), (mark, host), "packet and source")
+
+
+@check("P-366 neighbours that do not answer clog what is sent to them, nothing else", timeout=60,
+       alone=True, known=True)
+def clogged(rig):
+    good = rig.peer()
+    session = good.connect()
+    udp = rig.udp()
+    dead = [rig.peer(udp=udp) for _ in range(60)]
+    for n, p in enumerate(dead):
+        p.connect()
+        rig.set_peer(p, f"endpoint=192.0.2.{100 + n}:9")
+    for _ in range(100):  # each neighbour's queue holds 200 KB for some seconds, the socket less
+        for p in dead:
+            rig.inject(inner.sized(INNER4, p.inner4, 1400))
+        time.sleep(0.002)
+    for mark in range(20):
+        good.send_in(session, mark)
+        ensure(rig.delivered(1) is not None, "nothing is received while sending is clogged")
+    start = time.monotonic()
+    rig.get()
+    ensure(time.monotonic() - start < 1, "get took more than a second")
+    for mark in range(60):
+        rig.send_out(good, mark)
+        if good.recv(0.25):
+            break
+    else:
+        ensure(False, "nothing is sent to a living peer for 15 s")
+    time.sleep(4)
+    good.drain()
+    rig.works(good, session)
+
+
+@check("P-241 P-481 hundreds of dead peers with full queues cost little memory", timeout=60,
+       alone=True, known=True)
+def dead_peers(rig):
+    udp = rig.udp()
+    peers = [rig.peer(udp=udp, endpoint=True) for _ in range(200)]
+    before = rig.daemon.rss_kib()
+    for p in peers:
+        for mark in range(200):
+            rig.inject(inner.sized(INNER4, p.inner4, 1400))
+            if mark % 100 == 99:
+                time.sleep(0.005)
+    time.sleep(0.5)
+    grown = rig.daemon.rss_kib() - before
+    ensure(grown < 160 << 10, f"{grown} KiB more for at most {200 * 129 * 1400 >> 10} KiB")
+    for p in peers[1:]:
+        rig.set_peer(p, "remove=true")
+    peers[0].drain()
+    session = peers[0].connect()
+    peers[0].drain(0.3)  # what was staged
+    rig.works(peers[0], session)
+
+
+@check("P-090 P-093 P-387 thousands of peers that come, shake hands and go", timeout=90, alone=True)
+def churn(rig):
+    udp = rig.udp()
+    keep = rig.peer()
+    session = keep.connect()
+    before = None
+    for n in range(1500):
+        p = rig.peer(udp=udp)
+        i = p.send_initiation()
+        i.consume(p.expect(wg.RESPONSE).data)
+        rig.set_peer(p, "remove=true")
+        if n == 300:
+            before = rig.daemon.rss_kib()
+    grown = rig.daemon.rss_kib() - before
+    ensure(grown < 16 << 10, f"{grown} KiB more after 1200 peers")
+    rig.works(keep, session)
+
+
+@check("P-147 P-366 UDP of the host's own sockets, both families", alone=True)
+def real_sockets(rig):
+    p = rig.peer()
+    session = p.connect()
+    rig.host.run("ip", "addr", "add", f"{INNER4}/16", "dev", rig.ifname)
+    rig.host.run("ip", "-6", "addr", "add", f"{INNER6}/32", "dev", rig.ifname, "nodad")
+    for family, peer_address, own in ((socket.AF_INET, p.inner4, INNER4),
+                                      (socket.AF_INET6, p.inner6, INNER6)):
+        with rig.host.socket(family) as s:
+            s.bind((own, 4000))
+            s.settimeout(2)
+            for n in range(30):
+                s.sendto(b"out%03d" % n, (peer_address, 5000))
+                ensure(b"out%03d" % n in p.plaintext(session), "payload of a UDP packet")
+                p.send(session.seal(inner.udp(peer_address, own, 5000, 4000, b"in%03d" % n)))
+                data, source = s.recvfrom(100)
+                equal((data, source[:2]), (b"in%03d" % n, (peer_address, 5000)), "UDP packet")
+
+
+if __name__ == "__main__":
+    main()
