@@ -17,11 +17,10 @@ from lib.tunnel import Tunnel
 SWITCHES = ("tun-tso", "tun-uso", "udp-gso", "udp-gro", "multi-queue", "steering")
 
 
-def program(*args, env=None, cwd=None):
+def program(ns, *args, env=None):
     """Runs the daemon where it must end by itself."""
-    return subprocess.run([netns.ringtun_bin(), *args], stdin=subprocess.DEVNULL, cwd=cwd,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=10,
-                          env={**os.environ, **(env or {})})
+    return ns.run(netns.ringtun_bin(), *args, check=False, stdin=subprocess.DEVNULL, timeout=10,
+                  env=ns.lab.environment(env))
 
 
 def expect_refused(ns, args, env=None, name=None, says=None):
@@ -58,8 +57,9 @@ def n_threads(ns, **kw):
 
 @case("U-060 --version and -V")
 def version(lab):
+    ns = lab.netns()
     for option in ("--version", "-V"):
-        r = program(option)
+        r = program(ns, option)
         equal((r.returncode, r.stderr), (0, ""), f"status and stderr of {option}")
         check(re.search(r"\d+\.\d+", r.stdout), f"{option} printed {r.stdout!r}")
         equal(r.stdout.count("\n"), 1, f"lines printed by {option}")
@@ -67,8 +67,9 @@ def version(lab):
 
 @case("U-060 --help and -h name every option")
 def show_help(lab):
+    ns = lab.netns()
     for option in ("--help", "-h"):
-        r = program(option)
+        r = program(ns, option)
         equal((r.returncode, r.stderr), (0, ""), f"status and stderr of {option}")
         for name in ("foreground", "threads", "verbosity", "verbose", "uapi-fd", "tun-fd", "log",
                      "io", *SWITCHES, "txqueuelen", "status", "json", "version", "help"):
@@ -77,8 +78,9 @@ def show_help(lab):
 
 @case("U-060 --help and --version do not mind the environment")
 def help_with_environment(lab):
+    ns = lab.netns()
     for option in ("--help", "--version"):
-        equal(program(option, env={"WG_THREADS": "many", "WG_TUN_FD": "x"}).returncode, 0, option)
+        equal(program(ns, option, env={"WG_THREADS": "many", "WG_TUN_FD": "x"}).returncode, 0, option)
 
 
 # Usage errors
@@ -342,16 +344,17 @@ def log_file(lab):
 def status(lab):
     t = Tunnel(lab)
     check(traffic.reaches(t.a.ns, t.b.v4), "no traffic")
-    text = program("--status", t.a.ifname)
+    ns = lab.netns()
+    text = program(ns, "--status", t.a.ifname)
     equal((text.returncode, text.stderr), (0, ""), "status and stderr")
-    number = re.search(r"\d+\.\d+(\.\d+)?", program("--version").stdout)[0]
+    number = re.search(r"\d+\.\d+(\.\d+)?", program(ns, "--version").stdout)[0]
     check(number in text.stdout, f"version {number} is not in {text.stdout!r}")
     for args in (("--status", t.a.ifname, "--json"), ("--json", "--status", t.a.ifname)):
-        r = program(*args)
+        r = program(ns, *args)
         equal((r.returncode, r.stderr), (0, ""), "status and stderr")
         check(number in json.dumps(json.loads(r.stdout)), f"version is not in {r.stdout!r}")
     for args in (("--status", "no-such-device"), ("--status", "no-such-device", "--json")):
-        r = program(*args)
+        r = program(ns, *args)
         equal((r.returncode, r.stdout), (1, ""), f"status and stdout of {args}")
         check(r.stderr.strip(), "nothing on stderr")
     check(traffic.reaches(t.a.ns, t.b.v4), "no traffic after --status")
