@@ -204,10 +204,15 @@ ALWAYS_INLINE void chacha_any(const struct chacha_lanes *l, unsigned n)
 	}
 }
 
-/* How the 64-byte rows of a batch become MAC lanes. With L lanes per packet there are 8 / L packets
- * of L rows each per batch, and lane j of a packet takes its blocks j, L + j, 2 L + j, ... The order
- * of lanes inside a vector is whatever makes mac_transpose() cheap; this table says which it is,
- * by log2 of L. */
+enum {
+	N_LANES = 8, /* of Poly1305 */
+};
+
+typedef __m512i vec;
+typedef __m512i row_t;
+
+/* The order of lanes inside a vector is whatever makes mac_transpose() cheap; this table says which
+ * it is, by log2 of the lanes per packet. */
 static const struct mac_layout {
 	uint8_t packet[8], block[8]; /* of each lane; block = j */
 } mac_layouts[4] = {
@@ -245,98 +250,49 @@ ALWAYS_INLINE void mac_transpose(__m512i row[8], __m512i lo[4], __m512i hi[4], c
 	}
 }
 
-/* A packet inside the frame of its group: all end together, shorter ones begin later. */
-struct mac_frame {
-	uintptr_t text; /* address of the byte at offset 0 */
-	int64_t len;    /* bytes */
-	int64_t front;  /* bytes of the frame before offset 0, whole blocks */
-};
-
-struct mac_group {
-	struct mac_frame frame[8];
-	__m512i first_step; /* by lane: the first step that has a block for it */
-	int64_t n_batches;
-	int64_t first_full; /* the first batch in which every lane has all its blocks */
-	int64_t n_skip;     /* steps of batch 0 in which no lane has a block */
-};
-
-ALWAYS_INLINE void mac_group_init(struct mac_group *g, struct mac *const *m, const int log2_l)
+ALWAYS_INLINE row_t row_load(const void *p)
 {
-	const unsigned n_lanes_each = 1U << log2_l, width = 8U >> log2_l;
-	const unsigned per_batch = MAC_ROW_BLOCKS * n_lanes_each; /* blocks */
-	const struct mac_layout *layout = &mac_layouts[log2_l];
-	_Alignas(64) uint64_t first_step[8];
-	uint64_t front[8], most = 0, front_max = 0;
-
-	for (unsigned i = 0; i < width; i++) {
-		front[i] = mac_blocks(m[i]->text_len);
-		most = MAX(most, front[i]);
-	}
-	const uint64_t n_batches = (most + per_batch - 1) / per_batch;
-	const uint64_t n_blocks = n_batches * per_batch;
-	for (unsigned i = 0; i < width; i++) {
-		front[i] = n_blocks - front[i];
-		front_max = MAX(front_max, front[i]);
-		g->frame[i] = (struct mac_frame){ (uintptr_t)m[i]->text, (int64_t)m[i]->text_len,
-						  16 * (int64_t)front[i] };
-	}
-	for (unsigned i = 0; i < 8; i++)
-		first_step[i] = (front[layout->packet[i]] + n_lanes_each - 1 - layout->block[i]) >>
-				log2_l;
-	g->first_step = _mm512_load_si512(first_step);
-	g->n_batches = (int64_t)n_batches;
-	g->first_full = (int64_t)((front_max + per_batch - 1) / per_batch);
-	g->n_skip = (int64_t)((n_blocks - most) >> log2_l);
+	return _mm512_loadu_si512(p);
 }
 
-/* A row that is not wholly text: zeros before and behind it, in the very last block the lengths. */
-ALWAYS_INLINE __m512i mac_edge_row(const struct mac_frame *f, int64_t at, bool is_last)
+/* 64 bytes at @at of which the first @n_before are not there yet and only the first @n_left are
+ * text; the others count as zeros. @len >= 0: the row that ends with the length block. */
+ALWAYS_INLINE row_t row_load_edge(uintptr_t at, int64_t n_before, int64_t n_left, int64_t len)
 {
-	const int64_t offset = at - f->front, rest = f->len - offset;
 	uint64_t mask = ~UINT64_C(0);
-	if (offset < 0)
-		mask = offset > -64 ? mask << -offset : 0;
-	if (rest < 64)
-		mask &= rest > 0 ? ~UINT64_C(0) >> (64 - rest) : 0;
-	__m512i v = _mm512_maskz_loadu_epi8(mask, (const void *)(f->text + (uintptr_t)offset));
-	if (is_last) /* no associated data: the low word is 0 */
-		v = _mm512_mask_set1_epi64(v, 0x80, f->len);
-	return v;
+	if (n_before > 0)
+		mask = n_before < 64 ? mask << n_before : 0;
+	if (n_left < 64)
+		mask &= n_left > 0 ? ~UINT64_C(0) >> (64 - n_left) : 0;
+	__m512i v = _mm512_maskz_loadu_epi8(mask, (const void *)at);
+	return len >= 0 ? _mm512_mask_set1_epi64(v, 0x80, len) : v;
 }
 
-ALWAYS_INLINE void mac_edge_rows(__m512i row[8], const struct mac_group *g, int64_t batch,
-				 const int log2_l)
-{
-	const int n_rows = 1 << log2_l;
-	for (int i = 0; i < 8; i++) {
-		const int64_t r = batch * n_rows + i % n_rows;
-		row[i] = mac_edge_row(&g->frame[i >> log2_l], 64 * r,
-				      r == g->n_batches * n_rows - 1);
-	}
-}
-
-ALWAYS_INLINE void mac_full_rows(__m512i row[8], const struct mac_group *g, int64_t batch,
-				 const int log2_l)
-{
-	const int n_rows = 1 << log2_l;
-	for (int i = 0; i < 8; i++) {
-		const struct mac_frame *f = &g->frame[i >> log2_l];
-		const int64_t offset = 64 * (batch * n_rows + i % n_rows) - f->front;
-		row[i] = _mm512_loadu_si512((const void *)(f->text + (uintptr_t)offset));
-	}
-}
-
-/* The two words of r of each lane's packet, clamped. */
-ALWAYS_INLINE void mac_load_r(struct mac *const *m, __m512i *lo, __m512i *hi, const int log2_l)
+/* The two words of r of each lane's packet. */
+ALWAYS_INLINE void mac_load_r(struct mac *const *m, vec *lo, vec *hi, const int log2_l)
 {
 	const uint8_t *p = mac_layouts[log2_l].packet;
 	__m512i a = load_quarters(m[p[0]]->one_time_key, m[p[2]]->one_time_key,
 				  m[p[4]]->one_time_key, m[p[6]]->one_time_key);
 	__m512i b = load_quarters(m[p[1]]->one_time_key, m[p[3]]->one_time_key,
 				  m[p[5]]->one_time_key, m[p[7]]->one_time_key);
-	*lo = _mm512_and_si512(_mm512_unpacklo_epi64(a, b), _mm512_set1_epi64(0x0ffffffc0fffffff));
-	*hi = _mm512_and_si512(_mm512_unpackhi_epi64(a, b), _mm512_set1_epi64(0x0ffffffc0ffffffc));
+	*lo = _mm512_unpacklo_epi64(a, b);
+	*hi = _mm512_unpackhi_epi64(a, b);
 }
+
+#define vec_set1(x)            _mm512_set1_epi64(x)
+#define vec_load(p)            _mm512_load_si512(p)
+#define vec_store(p, a)        _mm512_store_si512(p, a)
+#define vec_add(a, b)          _mm512_add_epi64(a, b)
+#define vec_and(a, b)          _mm512_and_si512(a, b)
+#define vec_or(a, b)           _mm512_or_si512(a, b)
+#define vec_shl(a, n)          _mm512_slli_epi64(a, n)
+#define vec_shr(a, n)          _mm512_srli_epi64(a, n)
+#define vec_select(mask, a, b) _mm512_ternarylogic_epi64(mask, a, b, 0xca)
+/* @value in the lanes in which @a <= @bound, 0 in the others. */
+#define vec_if_le(a, bound, value)                                                              \
+	_mm512_maskz_mov_epi64(_mm512_cmple_epi64_mask(a, _mm512_set1_epi64((int64_t)(bound))), \
+			       value)
 
 /* Clears what no function call clears: aead_wipe_below() does the lower sixteen. */
 static inline void wipe_high_registers(void)

@@ -6,6 +6,10 @@
 #include "crypto/aead_avx512.h"
 #include "crypto/aead_impl.h"
 
+enum {
+	N_LIMBS = 3,
+};
+
 struct fe {
 	__m512i l[3];
 };
@@ -67,14 +71,6 @@ ALWAYS_INLINE void power_set(struct power *p, const struct fe *x)
 	}
 }
 
-ALWAYS_INLINE void fe_mul(struct fe *out, const struct fe *x, const struct power *p)
-{
-	struct acc a;
-	acc_zero(&a);
-	acc_mul(&a, x, p);
-	acc_carry(&a, out);
-}
-
 /* A block as limbs; @hibit is 2^128 in the top limb, or 0 where there is no block. */
 ALWAYS_INLINE void fe_set_block(struct fe *x, __m512i lo, __m512i hi, __m512i hibit)
 {
@@ -93,130 +89,25 @@ ALWAYS_INLINE void fe_add(struct fe *x, const struct fe *y)
 
 #define HIBIT _mm512_set1_epi64(1LL << 40)
 
-/* Powers of r as the lanes of a layout need them. */
-struct powers {
-	struct power r[5]; /* r[i] = r^(L i) in every lane */
-	struct fe last;    /* r^(L - j): what lane j multiplies with at the end */
-};
-
-ALWAYS_INLINE void powers_init(struct powers *pw, struct mac *const *m, const int log2_l,
-			       int n_powers)
+/* x = mask ? y : x, by lane. */
+ALWAYS_INLINE void fe_select(struct fe *x, vec mask, const struct fe *y)
 {
-	__m512i lo, hi;
-	struct fe x;
-	mac_load_r(m, &lo, &hi, log2_l);
-	fe_set_block(&x, lo, hi, _mm512_setzero_si512());
-	power_set(&pw->r[1], &x);
-	pw->last = x;
-	for (int i = 0; i < log2_l; i++) {
-		struct fe square, more;
-		fe_mul(&square, &x, &pw->r[1]);
-		fe_mul(&more, &pw->last, &pw->r[1]);
-		__mmask8 k = 0; /* lanes whose j has bit i clear take the factor r^(2^i) */
-		for (int lane = 0; lane < 8; lane++)
-			if (!(mac_layouts[log2_l].block[lane] >> i & 1))
-				k |= (__mmask8)(1U << lane);
-		for (int n = 0; n < 3; n++)
-			pw->last.l[n] = _mm512_mask_mov_epi64(pw->last.l[n], k, more.l[n]);
-		x = square;
-		power_set(&pw->r[1], &x);
-	}
-	for (int i = 2; i <= n_powers; i++) {
-		fe_mul(&x, &x, &pw->r[1]);
-		power_set(&pw->r[i], &x);
-	}
-	if (log2_l > 0) {
-		const struct fe one = { { _mm512_set1_epi64(1) } };
-		power_set(&pw->r[0], &one);
-	}
+	for (int i = 0; i < 3; i++)
+		x->l[i] = vec_select(mask, y->l[i], x->l[i]);
 }
 
-/* h = ((((h + m0) * R + m1) * R + m2) * R + m3) * R by one carry, R^(i + 1) being @r[i] (or
- * one factor less). The first @skip steps are empty. */
-ALWAYS_INLINE void absorb(struct fe *h, __m512i row[8], const struct power *r,
-			  const __m512i hibit[4], int skip, const int log2_l)
-{
-	__m512i lo[4], hi[4];
-	struct acc a;
-	struct fe x;
-
-	mac_transpose(row, lo, hi, log2_l);
-	acc_zero(&a);
-	/* what depends on the batch before comes last, so that batches overlap */
-	for (int s = 3; s >= 0; s--) {
-		if (s < skip)
-			break;
-		fe_set_block(&x, lo[s], hi[s], hibit[s]);
-		if (s == skip)
-			fe_add(&x, h);
-		acc_mul(&a, &x, &r[3 - s]);
-	}
-	acc_carry(&a, h);
-}
-
-/* Adds up the lanes of each packet and leaves 130 bits in 64-bit words. */
-ALWAYS_INLINE void store_h(struct mac *const *m, const struct fe *h, const int log2_l)
+/* 130 bits and a few in 64-bit words, from limbs below 2^50. */
+static inline void limbs_to_words(uint64_t h[3], const uint64_t limb[N_LIMBS])
 {
 	typedef unsigned __int128 u128;
-	const struct mac_layout *layout = &mac_layouts[log2_l];
-	_Alignas(64) uint64_t limb[3][8];
-	uint64_t sum[8][3] = { 0 };
-
-	for (int i = 0; i < 3; i++)
-		_mm512_store_si512(limb[i], h->l[i]);
-	for (int lane = 0; lane < 8; lane++)
-		for (int i = 0; i < 3; i++)
-			sum[layout->packet[lane]][i] += limb[i][lane];
-	for (int p = 0; p < 8 >> log2_l; p++) {
-		u128 t = sum[p][0] + ((u128)sum[p][1] << 44);
-		u128 u = t + ((u128)sum[p][2] << 88);
-		m[p]->h[0] = (uint64_t)u;
-		m[p]->h[1] = (uint64_t)(u >> 64);
-		m[p]->h[2] = (sum[p][2] >> 40) + (u < t);
-	}
+	u128 t = limb[0] + ((u128)limb[1] << 44);
+	u128 u = t + ((u128)limb[2] << 88);
+	h[0] = (uint64_t)u;
+	h[1] = (uint64_t)(u >> 64);
+	h[2] = (limb[2] >> 40) + (u < t);
 }
 
-/* A batch at an end of the frame: blocks may be missing. */
-ALWAYS_INLINE void absorb_edge(struct fe *h, const struct mac_group *g, const struct powers *pw,
-			       int64_t batch, const int log2_l)
-{
-	const bool is_last = batch == g->n_batches - 1;
-	__m512i row[8], hibit[4];
-
-	mac_edge_rows(row, g, batch, log2_l);
-	for (int s = 0; s < 4; s++)
-		hibit[s] = _mm512_maskz_mov_epi64(
-			_mm512_cmple_epi64_mask(g->first_step, _mm512_set1_epi64(4 * batch + s)),
-			HIBIT);
-	/* several lanes per packet: the very last factor differs between them */
-	absorb(h, row, is_last && log2_l > 0 ? &pw->r[0] : &pw->r[1], hibit,
-	       batch ? 0 : (int)g->n_skip, log2_l);
-}
-
-ALWAYS_INLINE void mac_group_run(struct mac *const *m, const int log2_l)
-{
-	const __m512i hibit[4] = { HIBIT, HIBIT, HIBIT, HIBIT };
-	struct mac_group g;
-	struct powers pw;
-	struct fe h = { { _mm512_setzero_si512(), _mm512_setzero_si512(),
-			  _mm512_setzero_si512() } };
-
-	mac_group_init(&g, m, log2_l);
-	powers_init(&pw, m, log2_l, g.n_batches > 1 ? 4 : 4 - (int)g.n_skip);
-	for (int64_t b = 0; b < g.n_batches;) {
-		absorb_edge(&h, &g, &pw, b++, log2_l);
-		for (; b >= g.first_full && b < g.n_batches - 1; b++) {
-			__m512i row[8];
-			mac_full_rows(row, &g, b, log2_l);
-			absorb(&h, row, &pw.r[1], hibit, 0, log2_l);
-		}
-	}
-	if (log2_l > 0) {
-		power_set(&pw.r[0], &pw.last);
-		fe_mul(&h, &h, &pw.r[0]);
-	}
-	store_h(m, &h, log2_l);
-}
+#include "crypto/aead_mac.h"
 
 static void ifma_mac(struct mac *const *m, unsigned width)
 {
