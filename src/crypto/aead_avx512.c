@@ -14,19 +14,7 @@ typedef vec half;
 
 static void avx512_mac(struct mac *const *m, unsigned width)
 {
-	switch (width) {
-	case 8:
-		mac_group_run(m, 0);
-		break;
-	case 4:
-		mac_group_run(m, 1);
-		break;
-	case 2:
-		mac_group_run(m, 2);
-		break;
-	default:
-		mac_group_run(m, 3);
-	}
+	mac_run(m, width);
 }
 
 static void avx512_chacha(const struct chacha_lanes *lanes, unsigned n)

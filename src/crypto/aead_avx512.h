@@ -8,8 +8,6 @@
 #include "base/macro.h"
 #include "crypto/aead_burst.h"
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 ALWAYS_INLINE void quarter_add_xor_rot(__m512i *a, const __m512i *b, __m512i *d, int n)
 {
 	*a = _mm512_add_epi32(*a, *b);
@@ -204,8 +202,9 @@ ALWAYS_INLINE void chacha_any(const struct chacha_lanes *l, unsigned n)
 	}
 }
 
+#define LANES 8 /* of Poly1305; for the preprocessor */
 enum {
-	N_LANES = 8, /* of Poly1305 */
+	N_LANES = LANES,
 };
 
 typedef __m512i vec;

@@ -111,19 +111,7 @@ static inline void limbs_to_words(uint64_t h[3], const uint64_t limb[N_LIMBS])
 
 static void ifma_mac(struct mac *const *m, unsigned width)
 {
-	switch (width) {
-	case 8:
-		mac_group_run(m, 0);
-		break;
-	case 4:
-		mac_group_run(m, 1);
-		break;
-	case 2:
-		mac_group_run(m, 2);
-		break;
-	default:
-		mac_group_run(m, 3);
-	}
+	mac_run(m, width);
 }
 
 static void ifma_chacha(const struct chacha_lanes *lanes, unsigned n)

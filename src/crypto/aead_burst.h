@@ -16,6 +16,9 @@
 #include "base/bytes.h"
 #include "crypto/aead.h"
 
+/* Kernels are written as small functions that must become one: vectors stay in registers. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 enum {
 	CHACHA_BLOCK_LEN = 64,
 	CHACHA_LANES_MAX = 16,

@@ -2,7 +2,7 @@
 /* Poly1305 of a group of packets in N_LANES lanes: the part that is the same for every vector
  * width and limb size. Included once by each kernel, after these:
  *
- * from the ISA:   vec (N_LANES 64-bit lanes), vec_*(); row_t (64 bytes of a packet), row_load(),
+ * from the ISA:   LANES = N_LANES; vec (N_LANES 64-bit lanes), vec_*(); row_t (64 bytes of a packet), row_load(),
  *                 row_load_edge(); mac_layouts, mac_transpose(), mac_load_r()
  * from the field: struct fe, power and acc, fe_*(), power_set(), acc_*(), HIBIT
  *
@@ -213,4 +213,26 @@ ALWAYS_INLINE void mac_group_run(struct mac *const *m, const int log2_l)
 		fe_mul(&h, &h, &pw.r[0]);
 	}
 	store_h(m, &h, log2_l);
+}
+
+/* @width packets, each with N_LANES / @width lanes. */
+static inline void mac_run(struct mac *const *m, unsigned width)
+{
+	switch (N_LANES / width) {
+	case 1:
+		mac_group_run(m, 0);
+		break;
+	case 2:
+		mac_group_run(m, 1);
+		break;
+#if LANES >= 4
+	case 4:
+		mac_group_run(m, 2);
+		break;
+#endif
+#if LANES >= 8
+	default:
+		mac_group_run(m, 3);
+#endif
+	}
 }
