@@ -26,23 +26,25 @@ void keypair_finish(struct keypair *kp)
 	secret_wipe(kp, sizeof(*kp));
 }
 
+/* Far from the limit a plain addition will do: however many threads race, what they add together
+ * stays below this distance. */
+#define NEAR_LIMIT (REJECT_AFTER_MESSAGES - (UINT64_C(1) << 32))
+
 bool keypair_take_counters(struct keypair *kp, uint32_t n, uint64_t *ret_first)
 {
-	/* Racing threads overshoot by at most 2^12 each, far below the 2^13 between the limit and
-	 * the wrap of the counter; every value they see is refused. */
 	uint64_t first = atomic_load_explicit(&kp->send_counter, memory_order_relaxed);
-	if (LIKELY(first < REJECT_AFTER_MESSAGES - n)) {
-		first = atomic_fetch_add_explicit(&kp->send_counter, n, memory_order_relaxed);
-		if (LIKELY(first <= REJECT_AFTER_MESSAGES - n)) {
+
+	if (LIKELY(first < NEAR_LIMIT)) {
+		*ret_first = atomic_fetch_add_explicit(&kp->send_counter, n, memory_order_relaxed);
+		return true;
+	}
+	while (first <= REJECT_AFTER_MESSAGES - n) {
+		if (atomic_compare_exchange_weak_explicit(&kp->send_counter, &first, first + n,
+							  memory_order_relaxed,
+							  memory_order_relaxed)) {
 			*ret_first = first;
 			return true;
 		}
-	} else if (first <= REJECT_AFTER_MESSAGES - n &&
-		   atomic_compare_exchange_strong_explicit(&kp->send_counter, &first, first + n,
-							   memory_order_relaxed,
-							   memory_order_relaxed)) {
-		*ret_first = first;
-		return true;
 	}
 	atomic_store_explicit(&kp->send_disabled, true, memory_order_relaxed);
 	return false;
