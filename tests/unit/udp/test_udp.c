@@ -416,7 +416,7 @@ Test(udp, skips_errors_of_earlier_sends)
 Test(udp, answers_from_the_address_that_was_asked)
 {
 	fixture_enter_netns();
-	fixture_run("ip addr add 127.0.0.77/8 dev lo; ip addr add 2001:db8::77/128 dev lo");
+	fixture_run("ip addr add 127.0.0.77/8 dev lo; ip addr add 2001:db8::77/128 dev lo nodad");
 	struct udp_group *g = group_open(1, 0, 0);
 	for (int i = 0; i < 2; i++) {
 		int family = i ? AF_INET6 : AF_INET;
