@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* What is merged, when it ends, and what it looks like. */
+#include <stdlib.h>
 #include <string.h>
 
 #include <criterion/criterion.h>
@@ -291,6 +292,56 @@ Test(gro, more_flows_than_the_table_holds)
 	end();
 }
 
+/* The hash as it is now: if it changes, this finds no collision of the new one, but is never wrong. */
+static uint32_t hash_v4_udp(const uint8_t *pkt)
+{
+	const uint64_t mix = UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t addrs;
+	uint32_t ports;
+
+	memcpy(&addrs, pkt + 12, sizeof(addrs));
+	memcpy(&ports, pkt + 20, sizeof(ports));
+	return (uint32_t)(((((uint64_t)ports + UDP) * mix ^ addrs) * mix) >> 32);
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* Two flows between the same hosts with the same hash are still two flows. */
+Test(gro, colliding_flows)
+{
+	static uint64_t hashes[1 << 19]; /* hash and ports */
+	struct spec a = udp();
+	unsigned n = 0;
+
+	a.payload_len = 10;
+	build(built, &a);
+	for (uint32_t ports = 0; ports < ARRAY_SIZE(hashes); ports++) {
+		store_be32(built + 20, ports);
+		hashes[ports] = (uint64_t)hash_v4_udp(built) << 32 | ports;
+	}
+	qsort(hashes, ARRAY_SIZE(hashes), sizeof(hashes[0]), compare_u64);
+	for (unsigned i = 1; i < ARRAY_SIZE(hashes); i++) {
+		if (hashes[i] >> 32 != hashes[i - 1] >> 32)
+			continue;
+		n++;
+		a.sport = (uint16_t)(hashes[i - 1] >> 16);
+		a.dport = (uint16_t)hashes[i - 1];
+		struct spec b = following(a);
+		b.sport = (uint16_t)(hashes[i] >> 16);
+		b.dport = (uint16_t)hashes[i];
+		begin(true, true);
+		add(&a);
+		add(&b);
+		cr_assert(eq(u32, finish(), 2));
+		end();
+	}
+	cr_assert(ge(u32, n, 1));
+}
+
 /* --- Order around what can not be merged -------------------------------------------------------- */
 
 /* Data, @odd, data that would continue the first: three writes, in this order. */
@@ -344,6 +395,10 @@ Test(gro, nothing_overtakes_what_is_not_merged)
 	struct spec s = tcp();
 	s.flags = RST;
 	check_odd("RST", tcp(), &s, true);
+	s = tcp();
+	s.flags |= PSH; /* ends a super-packet, though it is not the next of this one */
+	s.seq -= MSS;
+	check_odd("old PSH", tcp(), &s, true);
 	s = udp();
 	s.no_udp_checksum = true;
 	check_odd("UDP without checksum", udp(), &s, true);
@@ -505,6 +560,18 @@ Test(gro, minus_zero_ip_checksum)
 	cr_assert(eq(u16, load_be16(odd + 10), 0));
 	check_after(&first, len, 1);
 	store_be16(odd + 10, 0xffff);
+	check_after(&first, len, 2);
+}
+
+/* 0 means that there is none, even where it would be right. */
+Test(gro, udp_checksum_zero_is_none)
+{
+	struct spec first = udp(), second = following(first);
+	uint32_t len = build(odd, &second), csum = 26, payload = 28;
+
+	memset(odd + payload, 0, 2);
+	memset(odd + csum, 0, 2);
+	store_be16(odd + payload, (uint16_t)~ref_l4_sum(odd, len, 20, UDP));
 	check_after(&first, len, 2);
 }
 
