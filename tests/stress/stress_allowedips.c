@@ -25,6 +25,7 @@ struct peer {
 
 static struct allowedips table;
 static struct peer *wrong, *rightful[2];
+static pthread_barrier_t ready; /* all readers and the writer */
 static atomic_bool stop;
 static _Atomic uint64_t n_lookups, n_nobody, n_wrong, n_dead;
 
@@ -92,7 +93,8 @@ static void *reader_main(void *arg)
 	uint64_t n = 0;
 
 	rcu_thread_register();
-	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+	pthread_barrier_wait(&ready);
+	do {
 		bool is_v6 = n % 2;
 		struct peer *p = lookup(is_v6, 0x0a010203); /* 10.1.2.3 or 0a01:203:: */
 
@@ -103,7 +105,7 @@ static void *reader_main(void *arg)
 		lookup(is_v6, 0x0a010200 + (uint32_t)(n & 0xff)); /* also those who come and go */
 		n++;
 		rcu_quiescent();
-	}
+	} while (!atomic_load_explicit(&stop, memory_order_relaxed));
 	rcu_thread_unregister();
 	add(&n_lookups, n);
 	return NULL;
@@ -155,9 +157,11 @@ int main(void)
 		insert(is_v6, 0x0a000000, 8, wrong);
 		insert(is_v6, 0x0a010200, 24, rightful[0]);
 	}
+	pthread_barrier_init(&ready, NULL, N_READERS + 1);
 	for (int i = 0; i < N_READERS; i++)
 		if (pthread_create(&readers[i], NULL, reader_main, NULL))
 			abort();
+	pthread_barrier_wait(&ready);
 	for (uint32_t round = 0; round < N_ROUNDS; round++) {
 		change(round % 2, round);
 		if (round % 1024 == 0)

@@ -12,7 +12,8 @@
 enum {
 	N_READERS = 3,
 	N_SLOTS = 8,
-	N_SWAPS = 4000,
+	N_SWAPS = 2000,
+	N_SYNC = 8, /* every eighth time the writer waits itself */
 	N_VALUES = 6,
 	POISON = 0x5a5a5a5a,
 };
@@ -23,6 +24,7 @@ struct object {
 };
 
 static RCU_PTR(struct object) slots[N_SLOTS];
+static pthread_barrier_t ready; /* all readers and the writer */
 static atomic_bool stop;
 static _Atomic uint64_t n_reads;
 static _Atomic uint32_t n_torn;
@@ -66,7 +68,8 @@ static void *reader_main(void *arg)
 	uint64_t n = 0;
 
 	rcu_thread_register();
-	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+	pthread_barrier_wait(&ready);
+	do {
 		for (int i = 0; i < N_SLOTS; i++)
 			if (!object_is_whole(rcu_read(&slots[i])))
 				atomic_fetch_add_explicit(&n_torn, 1, memory_order_relaxed);
@@ -76,7 +79,7 @@ static void *reader_main(void *arg)
 			rcu_offline();
 			rcu_online();
 		}
-	}
+	} while (!atomic_load_explicit(&stop, memory_order_relaxed));
 	rcu_thread_unregister();
 	atomic_fetch_add_explicit(&n_reads, n, memory_order_relaxed);
 	return NULL;
@@ -89,7 +92,7 @@ static void writer_run(void)
 		struct object *old = rcu_peek(slot);
 
 		rcu_publish(slot, object_create(i));
-		if (i % 4) {
+		if (i % N_SYNC) {
 			rcu_defer(&old->rcu, object_free_rcu);
 		} else {
 			rcu_wait();
@@ -104,9 +107,11 @@ int main(void)
 
 	for (int i = 0; i < N_SLOTS; i++)
 		rcu_publish(&slots[i], object_create(0));
+	pthread_barrier_init(&ready, NULL, N_READERS + 1);
 	for (int i = 0; i < N_READERS; i++)
 		if (pthread_create(&readers[i], NULL, reader_main, NULL))
 			abort();
+	pthread_barrier_wait(&ready);
 	writer_run();
 	atomic_store(&stop, true);
 	for (int i = 0; i < N_READERS; i++)
@@ -116,7 +121,7 @@ int main(void)
 		object_destroy(rcu_peek(&slots[i]));
 
 	uint32_t torn = atomic_load(&n_torn);
-	bool ok = torn == 0 && n_freed == N_SWAPS - N_SWAPS / 4 && atomic_load(&n_reads) > 0;
+	bool ok = torn == 0 && n_freed == N_SWAPS - N_SWAPS / N_SYNC && atomic_load(&n_reads) > 0;
 	printf("%s: %u swaps, %u deferred frees, %u torn reads\n", ok ? "ok" : "not ok",
 	       (unsigned)N_SWAPS, n_freed, torn);
 	return ok ? 0 : 1;
