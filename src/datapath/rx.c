@@ -201,12 +201,31 @@ static uint32_t accept_run(struct worker *w, uint32_t i, uint64_t now_ns)
 	return i;
 }
 
+/* Opens all jobs, half of them on an idle worker if there are many. */
+static void open_all(struct worker *w)
+{
+	struct rx *rx = &w->rx;
+	uint32_t n = rx->n_jobs;
+
+	if (n >= RX_SHARE_JOBS) {
+		struct crypto_batch b = { .aead = w->aead,
+					  .open = rx->job + n / 2,
+					  .n = n - n / 2 };
+		if (worker_share(w, &b)) {
+			w->aead->open_burst(rx->job, n / 2);
+			crypto_pool_wait(w->pool, &b);
+			return;
+		}
+	}
+	w->aead->open_burst(rx->job, n);
+}
+
 /* Opens and delivers everything that was collected. */
 static void process(struct worker *w, uint64_t now_ns)
 {
 	struct rx *rx = &w->rx;
 
-	w->aead->open_burst(rx->job, rx->n_jobs);
+	open_all(w);
 	gro_begin(&rx->gro);
 	for (uint32_t i = 0; i < rx->n_jobs;) {
 		uint32_t end = accept_run(w, i, now_ns);

@@ -88,12 +88,37 @@ static void account_run(struct worker *w, const struct tx_run *run, const struct
 		device_call_attention(w->device, peer, ATTENTION_REKEY_SENT);
 }
 
+/* What was planned since the last call. Under a backlog idle workers get it, and we go on planning. */
 static void seal(struct worker *w)
 {
 	struct tx *tx = &w->tx;
+	const struct aead_seal_job *job = tx->job + tx->n_sealed;
+	uint32_t n = tx->n_jobs - tx->n_sealed;
 
-	w->aead->seal_burst(tx->job + tx->n_sealed, tx->n_jobs - tx->n_sealed);
 	tx->n_sealed = tx->n_jobs;
+	if (tx->has_backlog && n >= TX_SEAL_JOBS && tx->n_batches < TX_MAX_BATCHES) {
+		struct crypto_batch *b = &tx->batch[tx->n_batches];
+		b->aead = w->aead;
+		b->seal = job;
+		b->open = NULL;
+		b->n = n;
+		if (worker_share(w, b)) {
+			tx->n_batches++;
+			return;
+		}
+	}
+	w->aead->seal_burst(job, n);
+}
+
+/* All that was planned is sealed after this, whoever did it. */
+static void finish_sealing(struct worker *w)
+{
+	struct tx *tx = &w->tx;
+
+	seal(w);
+	for (uint32_t i = 0; i < tx->n_batches; i++)
+		crypto_pool_wait(w->pool, &tx->batch[i]);
+	tx->n_batches = 0;
 }
 
 /* Seals and sends all that was planned. */
@@ -101,7 +126,7 @@ static void flush(struct worker *w, uint64_t now_ns)
 {
 	struct tx *tx = &w->tx;
 
-	seal(w);
+	finish_sealing(w);
 	for (uint32_t i = 0; i < tx->n_runs; i++) {
 		if (timers_authenticated_sent(&tx->run[i].peer->timers, now_ns))
 			device_call_attention(w->device, tx->run[i].peer, ATTENTION_TIMER);
@@ -327,6 +352,10 @@ uint32_t tx_step(struct worker *w, uint64_t now_ns)
 		drop(w, NULL, DROP_TX_GAVE_UP, n);
 		return n;
 	}
+	uint64_t len = 0;
+	for (uint32_t i = 0; i < n; i++)
+		len += tx->packet[i].len;
+	tx->has_backlog = len > TX_BACKLOG_LEN;
 	for (uint32_t i = 0; i < n; i++)
 		send_packet(w, &tx->packet[i], now_ns);
 	flush(w, now_ns);

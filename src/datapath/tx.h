@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "crypto/aead.h"
+#include "datapath/crypto_pool.h"
 #include "device/endpoint.h"
 #include "io/io.h"
 #include "packet/gso.h"
@@ -21,7 +22,9 @@ enum {
 	TX_OUT_LEN = 4 * 65536, /* bytes of datagrams between two flushes */
 	TX_RUN_LEN = 65507,     /* bytes of one UDP_SEGMENT send, */
 	TX_RUN_SEGMENTS = 64,   /* and its segments: UDP_MAX_SEGMENTS of older kernels */
-	TX_MAX_ICMP = 8,        /* answers between two flushes; there is a rate limit, too */
+	TX_MAX_BATCHES = 6,     /* offered to idle workers between two flushes */
+	TX_BACKLOG_LEN = 2 * 65536, /* bytes in one read burst from which on it is a backlog */
+	TX_MAX_ICMP = 8,            /* answers between two flushes; there is a rate limit, too */
 	TX_READ_BURST = 64,
 };
 
@@ -37,6 +40,9 @@ struct tx_run {
 struct tx {
 	struct aead_seal_job job[TX_MAX_JOBS];
 	uint32_t n_jobs, n_sealed;
+	bool has_backlog; /* more than one burst waits: others may help */
+	uint32_t n_batches;
+	struct crypto_batch batch[TX_MAX_BATCHES];
 	uint32_t n_runs;
 	struct tx_run run[TX_MAX_JOBS];
 	struct io_send send[TX_MAX_JOBS];

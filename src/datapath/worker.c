@@ -13,6 +13,7 @@ int worker_init(struct worker *w, const struct worker_params *params)
 {
 	w->device = params->device;
 	w->aead = params->aead;
+	w->pool = params->pool;
 	w->index = params->index;
 	w->drops = &params->device->drops[params->index];
 	w->tun_fd = params->tun_fd;
@@ -97,7 +98,39 @@ uint32_t worker_step(struct worker *w, uint64_t now_ns)
 	uint32_t n = rx_step(w, now_ns);
 	n += rx_forwarded_step(w, now_ns);
 	n += tx_step(w, now_ns);
+	while (w->pool && crypto_pool_serve(w->pool))
+		n++;
 	return n;
+}
+
+bool worker_share(struct worker *w, struct crypto_batch *b)
+{
+	if (!w->pool || !crypto_pool_has_idle(w->pool) || !crypto_pool_offer(w->pool, b))
+		return false;
+	int idle = crypto_pool_claim_idle(w->pool);
+	if (idle >=
+	    0) /* else somebody just woke up and will look for work, or we find it ourselves */
+		w->device->wake_worker(w->device->wake_ctx, (uint32_t)idle);
+	return true;
+}
+
+/* Nothing of our own to do: cipher work of others, or sleep. 0 or -errno. */
+static int idle(struct worker *w)
+{
+	if (w->pool) {
+		/* pairs with crypto_pool_claim_idle(): who offers after our look finds us in the set */
+		crypto_pool_set_idle(w->pool, w->index);
+		if (crypto_pool_serve(w->pool)) {
+			crypto_pool_clear_idle(w->pool, w->index);
+			return w->io->ops->wait(w->io, 0);
+		}
+	}
+	rcu_offline(); /* pairs with rcu_online(): we hold nothing while asleep */
+	int r = w->io->ops->wait(w->io, UINT64_MAX);
+	rcu_online();
+	if (w->pool)
+		crypto_pool_clear_idle(w->pool, w->index);
+	return r;
 }
 
 void worker_loop(struct worker *w)
@@ -110,9 +143,7 @@ void worker_loop(struct worker *w)
 			rcu_quiescent();
 			r = w->io->ops->wait(w->io, 0);
 		} else {
-			rcu_offline(); /* pairs with rcu_online(): we hold nothing while asleep */
-			r = w->io->ops->wait(w->io, UINT64_MAX);
-			rcu_online();
+			r = idle(w);
 		}
 		if (r < 0 || atomic_load_explicit(&w->failed, memory_order_relaxed)) {
 			atomic_store_explicit(&w->failed, r < 0 ? r : w->failed,

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "crypto/aead.h"
+#include "datapath/crypto_pool.h"
 #include "datapath/rx.h"
 #include "datapath/tx.h"
 #include "device/device.h"
@@ -19,6 +20,7 @@ struct worker {
 	struct device *device;
 	struct io *io;
 	const struct aead_impl *aead;
+	struct crypto_pool *pool;    /* shared by all workers; NULL = none */
 	struct drop_counters *drops; /* our own */
 	uint32_t index;
 	int tun_fd;
@@ -45,6 +47,7 @@ struct worker {
 struct worker_params {
 	struct device *device;
 	const struct aead_impl *aead;
+	struct crypto_pool *pool; /* NULL: each worker does its own cipher work */
 	uint32_t index;
 	int tun_fd;
 	int wake_fd;
@@ -70,6 +73,9 @@ void worker_stop(struct worker *w);
  * the old ones: worker_has_applied(). */
 void worker_set_sockets(struct worker *w, int udp4, int udp6);
 bool worker_has_applied(const struct worker *w);
+
+/* Offers @b to an idle worker and wakes it; false = nobody idles, run it yourself. Owner only. */
+MUST_CHECK bool worker_share(struct worker *w, struct crypto_batch *b);
 
 /* J of P-008. Owner only. */
 uint64_t worker_jitter_ns(struct worker *w);

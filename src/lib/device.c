@@ -45,6 +45,7 @@ struct ringtun_device {
 	struct device device;
 	struct loop loop;
 	struct worker *workers;
+	struct crypto_pool *pool;
 	uint32_t n_workers; /* whose worker_init() succeeded */
 	uint32_t n_worker_threads;
 	pthread_t *worker_threads;
@@ -219,13 +220,16 @@ static int create_workers(struct ringtun_device *d, uint32_t n)
 {
 	d->workers = aligned_alloc(CACHELINE, n * ROUND_UP(sizeof(*d->workers), CACHELINE));
 	d->worker_threads = calloc(n, sizeof(*d->worker_threads));
-	if (!d->workers || !d->worker_threads)
+	d->pool = aligned_alloc(CACHELINE, sizeof(*d->pool));
+	if (!d->workers || !d->worker_threads || !d->pool)
 		return -ENOMEM;
+	crypto_pool_init(d->pool);
 	memset(d->workers, 0, n * sizeof(*d->workers));
 	for (uint32_t i = 0; i < n; i++) {
 		struct worker_params wp = {
 			.device = &d->device,
 			.aead = d->aead,
+			.pool = n > 1 ? d->pool : NULL,
 			.index = i,
 			/* workers beyond the queues read nothing, but write to a shared one */
 			.tun_fd = d->tun.fd[i % d->tun.n_queues],
@@ -412,6 +416,7 @@ void ringtun_device_destroy(struct ringtun_device *device)
 	rcu_thread_unregister();
 	close_eventfds(device);
 	free(device->workers);
+	free(device->pool);
 	free(device->worker_threads);
 	free(device);
 }

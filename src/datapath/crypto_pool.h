@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Cipher work that a worker with a backlog offers to idle ones, in whole batches: a bounded lock-free
+ * queue of many producers and many consumers, and a set of who sleeps. Jobs are independent of each
+ * other, so order is the owner's business: it waits for its batches before it uses the results.
+ * Where nobody idles nothing is offered, and a busy worker pays one load per batch. */
+#pragma once
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macro.h"
+#include "crypto/aead.h"
+
+enum {
+	CRYPTO_POOL_SLOTS = 256, /* batches on offer; a power of two */
+	CRYPTO_POOL_MAX_WORKERS = 256,
+	CRYPTO_POOL_WORDS = CRYPTO_POOL_MAX_WORKERS / 64,
+};
+
+/* One offer; owner: who offers, until is_done. */
+struct crypto_batch {
+	const struct aead_impl *aead;
+	const struct aead_seal_job *seal; /* one of the two */
+	struct aead_open_job *open;
+	uint32_t n;
+	_Atomic bool is_done;
+};
+
+struct crypto_slot {
+	_Atomic uint32_t turn; /* whose turn: see offer() and take() */
+	struct crypto_batch *batch;
+};
+
+struct crypto_pool {
+	alignas(CACHELINE) _Atomic uint64_t idle[CRYPTO_POOL_WORDS]; /* workers that sleep */
+	alignas(CACHELINE) _Atomic uint32_t tail;                    /* next slot to offer in */
+	alignas(CACHELINE) _Atomic uint32_t head;                    /* next slot to take from */
+	alignas(CACHELINE) struct crypto_slot slot[CRYPTO_POOL_SLOTS];
+};
+
+void crypto_pool_init(struct crypto_pool *p);
+
+/* Runs the batch's jobs here and now. */
+void crypto_batch_run(struct crypto_batch *b);
+
+/* Takes an idle worker out of the set; returns its number, or -1: nobody idles. Any worker. */
+int crypto_pool_claim_idle(struct crypto_pool *p);
+/* Before a worker sleeps, and after. Between the two it must look for work once. */
+void crypto_pool_set_idle(struct crypto_pool *p, uint32_t worker);
+void crypto_pool_clear_idle(struct crypto_pool *p, uint32_t worker);
+/* A cheap look: might somebody be idle? */
+bool crypto_pool_has_idle(const struct crypto_pool *p);
+
+/* Offers @b. False: the queue is full, run it yourself. Any worker. */
+MUST_CHECK bool crypto_pool_offer(struct crypto_pool *p, struct crypto_batch *b);
+/* Takes one batch of anybody's and runs it; false = there was none. Any worker. */
+bool crypto_pool_serve(struct crypto_pool *p);
+/* Serves until @b is done, whoever runs it. Owner of @b only. */
+void crypto_pool_wait(struct crypto_pool *p, struct crypto_batch *b);
