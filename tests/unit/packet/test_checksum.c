@@ -88,6 +88,9 @@ Test(checksum, a_huge_running_sum_keeps_its_carry)
 	uint64_t sum = UINT64_MAX; /* = 0 modulo 0xffff */
 
 	cr_expect(eq(u16, folded(checksum_add(sum, ones, 2)), 1));
+	uint8_t block[64] = { 0 };
+	block[63] = 7;
+	cr_expect(eq(u16, folded(checksum_add(sum, block, 64)), 7));
 	cr_expect(eq(u16, folded(checksum_merge(sum, UINT64_MAX)), 0xffff));
 	cr_expect(eq(u16, folded(checksum_merge(sum, checksum_u16(0x1234))), 0x1234));
 }

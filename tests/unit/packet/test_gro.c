@@ -433,6 +433,28 @@ Test(gro, malformed_headers)
 	}
 }
 
+/* Bytes behind the packet would end up inside the super-packet. */
+Test(gro, length_field)
+{
+	for (unsigned version = 4; version <= 6; version += 2) {
+		for (int delta = -1; delta <= 1; delta++) {
+			struct spec s = version == 4 ? tcp() : as_v6(tcp());
+
+			begin(true, true);
+			for (unsigned k = 0; k < 2; k++, s = following(s)) {
+				uint32_t len = build(built, &s);
+				uint8_t *field = built + (version == 4 ? 2 : 4);
+				store_be16(field, (uint16_t)(load_be16(field) + delta));
+				ref_fix_checksums(built, len);
+				add_bytes(built, len);
+			}
+			cr_expect(eq(u32, finish(), delta == 0 ? 1 : 2), "IPv%u, %d", version,
+				  delta);
+			end();
+		}
+	}
+}
+
 Test(gro, udp_length_field)
 {
 	for (unsigned delta = 1; delta < 3; delta++) {

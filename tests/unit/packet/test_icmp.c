@@ -222,16 +222,32 @@ Test(icmp, truncated)
 	}
 }
 
-/* More extension headers than anybody sends: the walk ends. */
-Test(icmp, endless_extension_headers)
+/* More extension headers than anybody sends: the walk ends, however long the packet. */
+Test(icmp, many_extension_headers)
 {
-	static uint8_t pkt[ROOM];
+	for (unsigned n = 1; n < 40; n++) {
+		uint8_t pkt[40 + 40 * 8 + 8] = { 0 };
 
-	memcpy(pkt, v6_packet, sizeof(v6_packet));
-	pkt[6] = 60;
-	for (uint32_t at = 40; at < sizeof(pkt) - 8; at += 8)
-		pkt[at] = 60;
-	cr_expect(eq(u32, icmp_unreachable(out, pkt, 65000), 0));
+		memcpy(pkt, v6_packet, 40);
+		pkt[6] = 60;
+		for (unsigned i = 0; i < n; i++)
+			pkt[40 + 8 * i] = i + 1 < n ? 60 : UDP;
+		bool is_answered = icmp_unreachable(out, pkt, 40 + 8 * n + 8) != 0;
+		cr_expect(eq(int, is_answered, n < 16), "%u headers", n);
+	}
+}
+
+/* The payload of a later fragment is not a header, even if it looks like a first fragment's. */
+Test(icmp, fragment_header_in_a_fragment)
+{
+	uint8_t pkt[64] = { 0 };
+
+	memcpy(pkt, v6_packet, 40);
+	pkt[6] = 44;
+	pkt[40] = 44;
+	pkt[43] = 8;
+	pkt[48] = UDP;
+	cr_expect(eq(u32, icmp_unreachable(out, pkt, sizeof(pkt)), 0));
 }
 
 Test(icmp, limit_allows_a_burst_then_a_rate)

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Packets from the TUN and from peers: everything that packet/ does to one. The input is a vnet
+ * header, an outer TOS byte, and a packet. */
+#include <linux/virtio_net.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "packet/checksum.h"
+#include "packet/gso.h"
+#include "packet/icmp.h"
+#include "packet/ip.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static void require(int is_true)
+{
+	if (!is_true)
+		abort();
+}
+
+/* In memory of exactly its size, so that a sanitizer sees every byte too far. */
+static uint8_t *copy(const uint8_t *data, uint32_t len)
+{
+	uint8_t *p = malloc(len ? len : 1);
+
+	require(p != NULL);
+	memcpy(p, data, len);
+	return p;
+}
+
+static void try_icmp(const uint8_t *data, uint32_t len)
+{
+	uint8_t *pkt = copy(data, len);
+	uint8_t *out = malloc(ICMP_V6_MAX_LEN);
+	struct ip_view answer;
+
+	require(out != NULL);
+	uint32_t out_len = icmp_unreachable(out, pkt, len);
+	if (out_len > 0) {
+		require(ip_view(&answer, out, out_len));
+		require(ip_inner_len(out, out_len) == out_len);
+		require(out_len <= (answer.version == 4 ? ICMP_V4_MAX_LEN : ICMP_V6_MAX_LEN));
+		/* An error is never answered: no two hosts can play ping-pong. */
+		uint8_t more[ICMP_V6_MAX_LEN];
+		require(icmp_unreachable(more, out, out_len) == 0);
+	}
+	free(out);
+	free(pkt);
+}
+
+static void try_inner(const uint8_t *data, uint32_t len, uint8_t tos)
+{
+	uint8_t *pkt = copy(data, len);
+	uint32_t inner_len = ip_inner_len(pkt, len);
+	struct ip_view before, after;
+
+	require(inner_len <= len);
+	require(padding_len(len, tos * 16U) < 16);
+	if (inner_len > 0) {
+		require(ip_view(&before, pkt, inner_len));
+		uint16_t sum = checksum_fold(checksum_add(0, pkt, IP_V4_MIN_HDR));
+		ip_ecn_decap(pkt, tos);
+		require(ip_view(&after, pkt, inner_len));
+		require((before.ds_field | 3) == (after.ds_field | 3)); /* DSCP stays */
+		if (after.version == 4) /* as right or as wrong as it was */
+			require(checksum_fold(checksum_add(0, pkt, IP_V4_MIN_HDR)) % 0xffff ==
+				sum % 0xffff);
+	}
+	free(pkt);
+}
+
+/* Without extension headers, and our own pseudo-header: the checksum must be right. */
+static void check_segment(const uint8_t *hdr, const struct gso_split *s,
+			  const struct gso_segment *g)
+{
+	uint32_t l4_len = s->l4_len + g->payload_len;
+	uint64_t sum;
+
+	if (s->version == 4) {
+		require(load_be16(hdr + 2) == s->hdr_len + g->payload_len);
+		require(checksum_fold(checksum_add(0, hdr, s->l4_off)) == 0xffff);
+		sum = checksum_pseudo_v4(hdr + 12, s->protocol, l4_len);
+	} else {
+		require(load_be16(hdr + 4) == s->hdr_len + g->payload_len - IP_V6_HDR);
+		sum = checksum_pseudo_v6(hdr + 8, s->protocol, l4_len);
+	}
+	sum = checksum_add(sum, hdr + s->l4_off, s->l4_len);
+	require(checksum_fold(checksum_add(sum, g->payload, g->payload_len)) == 0xffff);
+}
+
+static void try_split(const struct virtio_net_hdr *vnet, const uint8_t *data, uint32_t len)
+{
+	uint8_t *pkt = copy(data, len);
+	struct gso_split s;
+
+	if (gso_split_init(&s, vnet, pkt, len) == 0) {
+		uint8_t *hdr = malloc(s.hdr_len ? s.hdr_len : 1);
+		uint32_t total = 0;
+
+		require(hdr != NULL && s.hdr_len <= GSO_MAX_HEADER && s.n_segments >= 1);
+		for (uint32_t i = 0; i < s.n_segments; i++) {
+			struct gso_segment seg;
+
+			gso_split_segment(&s, i, &seg, hdr);
+			require(seg.payload >= pkt && seg.payload + seg.payload_len <= pkt + len);
+			require(seg.payload_len <= s.mss);
+			total += seg.payload_len;
+			if (s.hdr_len > 0 && vnet->flags == 0)
+				check_segment(hdr, &s, &seg);
+		}
+		require(s.hdr_len + total == len);
+		free(hdr);
+	}
+	free(pkt);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	struct virtio_net_hdr vnet;
+
+	if (len < sizeof(vnet) + 1 || len > 70000)
+		return 0;
+	memcpy(&vnet, data, sizeof(vnet));
+	uint8_t tos = data[sizeof(vnet)];
+	data += sizeof(vnet) + 1;
+	len -= sizeof(vnet) + 1;
+
+	try_icmp(data, (uint32_t)len);
+	try_inner(data, (uint32_t)len, tos);
+	try_split(&vnet, data, (uint32_t)len);
+	return 0;
+}
