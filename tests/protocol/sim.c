@@ -96,12 +96,16 @@ static void take_off(struct sim *s, const struct sim_node *from, uint32_t to, ui
 	*at = f;
 }
 
-static void note_sent(struct sim_node *n, uint8_t tos, struct bytes d)
+static void note_sent(struct sim_node *n, const struct endpoint *to, uint8_t tos, struct bytes d)
 {
 	struct sim_sent *x = &n->sent[n->n_sent++ % 1024];
 
 	*x = (struct sim_sent){
-		.at_ns = n->sim->now_ns, .type = d.data[0], .tos = tos, .len = (uint32_t)d.len
+		.at_ns = n->sim->now_ns,
+		.type = d.data[0],
+		.tos = tos,
+		.len = (uint32_t)d.len,
+		.to = *to,
 	};
 	memcpy(x->data, d.data, MIN(d.len, sizeof(x->data)));
 	n->n_sent_of_type[d.data[0] % 5]++;
@@ -116,14 +120,23 @@ static int sim_wire(struct sim_node *n, const struct endpoint *to, uint8_t tos, 
 	struct sim *s = n->sim;
 	uint8_t copy[PACKET_LEN];
 
-	if (n->send_fails)
-		return -EPERM;
-	note_sent(n, tos, d);
+	int error = n->send_error                                ? n->send_error
+		    : n->source_error && endpoint_has_source(to) ? n->source_error
+								 : 0;
+	if (error) {
+		n->n_send_errors++;
+		return error;
+	}
+	note_sent(n, to, tos, d);
+	if (n->is_mute)
+		return 0;
 	memcpy(copy, d.data, d.len);
 	if (s->on_send && !s->on_send(s, n, copy, (uint32_t)d.len))
 		return 0;
 	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		if (to->to.in4.sin_addr.s_addr != s->node[i].address.to.in4.sin_addr.s_addr)
+		const struct sockaddr_in *a = &s->node[i].address.to.in4;
+		if (to->to.in4.sin_addr.s_addr != a->sin_addr.s_addr ||
+		    to->to.in4.sin_port != a->sin_port)
 			continue;
 		if (s->link.is_cut || sim_random(s) % 1000 < s->link.loss)
 			return 0;
@@ -287,26 +300,33 @@ static const struct control_ops control_ops = {
 
 /* --- running --- */
 
+static void inject(struct sim *s, uint32_t to, const struct endpoint *from, uint8_t tos,
+		   struct bytes d)
+{
+	struct sim_node *n = &s->node[to];
+
+	if (d.len > 0 && d.data[0] == MESSAGE_TRANSPORT)
+		queue_push(&n->io->udp, d.data, (uint32_t)d.len, from, tos);
+	else
+		control_receive(&n->control, d, from, tos, s->now_ns);
+}
+
 static void land(struct sim *s)
 {
 	struct sim_flight *f = s->flights;
 	s->flights = f->next;
 	struct sim_node *n = &s->node[f->to];
 
+	f->from.from.in4 = n->local;
 	if (n->control.has_sockets)
-		sim_inject(s, f->to, &f->from, f->data, f->len);
+		inject(s, f->to, &f->from, f->tos, (struct bytes){ f->data, f->len });
 	free(f);
 }
 
 void sim_inject(struct sim *s, uint32_t to, const struct endpoint *from, const uint8_t *data,
 		uint32_t len)
 {
-	struct sim_node *n = &s->node[to];
-
-	if (len > 0 && data[0] == MESSAGE_TRANSPORT)
-		queue_push(&n->io->udp, data, len, from, 0);
-	else
-		control_receive(&n->control, (struct bytes){ data, len }, from, 0, s->now_ns);
+	inject(s, to, from, 0, (struct bytes){ data, len });
 }
 
 /* Lets everybody work until nobody has anything left to do at this moment. */
@@ -353,17 +373,51 @@ void sim_jump(struct sim *s, uint64_t ns)
 	s->now_ns += ns;
 }
 
+void sim_inner(uint8_t *ret, uint32_t from, uint32_t to, uint32_t id, uint32_t len)
+{
+	memset(ret, 0, len);
+	ret[0] = 0x45;
+	store_be16(ret + 2, (uint16_t)len);
+	ret[8] = 64;
+	ret[9] = 253; /* experimental: nobody coalesces it */
+	store_be32(ret + 12, 0x0a000000 + from);
+	store_be32(ret + 16, 0x0a000000 + to);
+	store_be32(ret + 20, id);
+}
+
 void sim_send_len(struct sim *s, uint32_t from, uint32_t to, uint32_t id, uint32_t len)
 {
-	uint8_t p[PACKET_LEN] = { 0x45 };
+	uint8_t p[PACKET_LEN];
 
-	store_be16(p + 2, (uint16_t)len);
-	p[8] = 64;
-	p[9] = 253; /* experimental: nobody coalesces it */
-	store_be32(p + 12, 0x0a000000 + from);
-	store_be32(p + 16, 0x0a000000 + to);
-	store_be32(p + 20, id);
+	sim_inner(p, from, to, id, len);
 	queue_push(&s->node[from].io->tun, p, len, NULL, 0);
+}
+
+uint32_t sim_seal(const struct session *x, uint64_t counter, const uint8_t *plain, uint32_t len,
+		  uint8_t *ret)
+{
+	struct message_transport *m = (struct message_transport *)ret;
+
+	m->type = le32(MESSAGE_TRANSPORT);
+	m->receiver_index = le32(x->keypair.remote_index);
+	m->counter = le64(counter);
+	aead_select(0)->seal_burst(&(struct aead_seal_job){ .key = x->keypair.sending_key,
+							    .counter = counter,
+							    .in = { plain, NULL },
+							    .in_len = { len, 0 },
+							    .out = (uint8_t *)(m + 1) },
+				   1);
+	return len + TRANSPORT_OVERHEAD;
+}
+
+uint64_t sim_drops(const struct sim *s, uint32_t of, enum drop_reason why)
+{
+	const struct device *d = &s->node[of].device;
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i <= d->n_workers; i++)
+		n += atomic_load(&d->drops[i].n[why]);
+	return n;
 }
 
 void sim_send(struct sim *s, uint32_t from, uint32_t to, uint32_t id)

@@ -28,8 +28,9 @@ struct sim_sent {
 	uint8_t type; /* 1 - 4 */
 	uint8_t tos;
 	uint32_t len;
-	uint64_t counter;  /* of a transport message */
-	uint8_t data[148]; /* its first bytes */
+	uint64_t counter;   /* of a transport message */
+	struct endpoint to; /* with the sticky source that it was sent with */
+	uint8_t data[148];  /* its first bytes */
 };
 
 struct sim_node {
@@ -42,7 +43,12 @@ struct sim_node {
 	uint8_t private_key[32], public_key[32];
 	int64_t realtime_offset_ns; /* a step of CLOCK_REALTIME */
 	struct endpoint address;    /* where the others reach it */
-	bool send_fails;            /* the socket refuses everything */
+	struct in_addr
+		local;    /* what datagrams to it are addressed to, as sticky source; 0 = untold */
+	bool is_mute;     /* all that it sends is lost */
+	int send_error;   /* -errno for everything sent, */
+	int source_error; /* or only for what has a sticky source; 0 = none */
+	uint64_t n_send_errors;
 	/* inner packets that came out of the TUN: their id (sim_packet_id()), in order */
 	uint32_t delivered[SIM_MAX_DELIVERED];
 	uint64_t delivered_at_ns[SIM_MAX_DELIVERED];
@@ -99,3 +105,17 @@ void sim_inject(struct sim *s, uint32_t to, const struct endpoint *from, const u
 /* The @i-th latest datagram of @type that @node sent (0 = the last); NULL = none kept. */
 const struct sim_sent *sim_last_sent(const struct sim_node *node, uint8_t type, uint32_t i);
 uint32_t sim_random(struct sim *s);
+/* Initiations that node @of sent so far. */
+static inline uint64_t sim_n_initiations(const struct sim *s, uint32_t of)
+{
+	return s->node[of].n_sent_of_type[1];
+}
+
+/* A transport message to whoever is at the other end of @x, with @counter and any plaintext. Returns
+ * its length; @ret has room for @len + 32. */
+uint32_t sim_seal(const struct session *x, uint64_t counter, const uint8_t *plain, uint32_t len,
+		  uint8_t *ret);
+/* The inner packet that sim_send() makes. */
+void sim_inner(uint8_t *ret, uint32_t from, uint32_t to, uint32_t id, uint32_t len);
+/* Sum over all threads of node @of. */
+uint64_t sim_drops(const struct sim *s, uint32_t of, enum drop_reason why);
