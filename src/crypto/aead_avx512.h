@@ -89,52 +89,107 @@ ALWAYS_INLINE void load_key_words(__m512i v[4], const struct chacha_lanes *l, co
 	transpose_words(v);
 }
 
-ALWAYS_INLINE void chacha_load(__m512i v[16], const struct chacha_lanes *l)
+ALWAYS_INLINE void constants_load(__m512i v[4])
 {
 	v[0] = _mm512_set1_epi32(0x61707865);
 	v[1] = _mm512_set1_epi32(0x3320646e);
 	v[2] = _mm512_set1_epi32(0x79622d32);
 	v[3] = _mm512_set1_epi32(0x6b206574);
+}
+
+ALWAYS_INLINE void chacha_load(__m512i v[16], const struct chacha_lanes *l)
+{
+	constants_load(v);
 	load_key_words(v + 4, l, 0);
 	load_key_words(v + 8, l, 16);
-	/* element 4 * c + k of the result belongs to lane 4 * k + c: chacha_store() undoes it */
+	/* element 4 * c + k belongs to lane 4 * k + c: chacha_transpose() undoes it */
 	for (int i = 0; i < 4; i++)
 		v[12 + i] = _mm512_load_si512(&l->nonce[4 * i]);
 	transpose_words(v + 12);
 }
 
-ALWAYS_INLINE void xor_store(const struct chacha_lanes *l, int lane, __m512i stream)
+ALWAYS_INLINE void chacha_rounds(__m512i v[16])
 {
-	__m512i text = _mm512_loadu_si512(l->src[lane]);
-	_mm512_storeu_si512(l->dst[lane], _mm512_xor_si512(text, stream));
-}
-
-ALWAYS_INLINE void chacha_store(__m512i v[16], const struct chacha_lanes *l)
-{
-	for (int g = 0; g < 4; g++)
-		transpose_words(v + 4 * g);
-	for (int k = 0; k < 4; k++) {
-		__m512i row[4] = { v[k], v[4 + k], v[8 + k], v[12 + k] };
-		transpose_quarters(row);
-		for (int c = 0; c < 4; c++)
-			xor_store(l, 4 * k + c, row[c]);
+	for (int i = 0; i < 10; i++) {
+		chacha_round(v, 0);
+		chacha_round(v, 1);
 	}
 }
 
-/* Sixteen blocks, a word per vector. */
+/* From a word of all blocks per vector to a block per vector. */
+ALWAYS_INLINE void chacha_transpose(__m512i v[16])
+{
+	__m512i w[16];
+	for (int g = 0; g < 4; g++)
+		transpose_words(v + 4 * g);
+	for (int k = 0; k < 4; k++) {
+		for (int g = 0; g < 4; g++)
+			w[4 * k + g] = v[4 * g + k];
+		transpose_quarters(w + 4 * k);
+	}
+	for (int i = 0; i < 16; i++)
+		v[i] = w[i];
+}
+
+ALWAYS_INLINE void xor_store(uint8_t *dst, const uint8_t *src, __m512i stream)
+{
+	_mm512_storeu_si512(dst, _mm512_xor_si512(_mm512_loadu_si512(src), stream));
+}
+
+/* While the rounds compute, nothing else uses the load and store units. */
+ALWAYS_INLINE void prefetch(const uint8_t *dst, const uint8_t *src)
+{
+	__builtin_prefetch(src, 0);
+	__builtin_prefetch(dst, 1);
+}
+
+/* Sixteen blocks of any packets. */
 ALWAYS_INLINE void chacha_16(const struct chacha_lanes *l)
 {
 	__m512i v[16], in[16];
 	chacha_load(in, l);
 	for (int i = 0; i < 16; i++)
+		prefetch(l->dst[i], l->src[i]);
+	for (int i = 0; i < 16; i++)
 		v[i] = in[i];
-	for (int i = 0; i < 10; i++) {
-		chacha_round(v, 0);
-		chacha_round(v, 1);
-	}
+	chacha_rounds(v);
 	for (int i = 0; i < 16; i++)
 		v[i] = _mm512_add_epi32(v[i], in[i]);
-	chacha_store(v, l);
+	chacha_transpose(v);
+	for (int i = 0; i < 16; i++)
+		xor_store(l->dst[i], l->src[i], v[i]);
+}
+
+/* Sixteen consecutive blocks of one packet at a time. */
+ALWAYS_INLINE void chacha_run_16(const struct chacha_run *run, size_t n)
+{
+	const __m512i iota =
+		_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+	const uint8_t *src = run->src;
+	uint8_t *dst = run->dst;
+	__m512i v[16], in[16];
+
+	constants_load(in);
+	for (int i = 0; i < 8; i++)
+		in[4 + i] = _mm512_set1_epi32((int)load_le32(run->key + 4 * i));
+	for (int i = 0; i < 4; i++)
+		in[12 + i] = _mm512_set1_epi32((int)run->nonce[i]);
+	in[12] = _mm512_add_epi32(in[12], iota);
+	for (; n; n -= 16) {
+		for (int i = 0; i < 16; i++)
+			prefetch(dst + 64 * i, src + 64 * i);
+		for (int i = 0; i < 16; i++)
+			v[i] = in[i];
+		chacha_rounds(v);
+		for (int i = 0; i < 16; i++)
+			v[i] = _mm512_add_epi32(v[i], in[i]);
+		in[12] = _mm512_add_epi32(in[12], _mm512_set1_epi32(16));
+		chacha_transpose(v);
+		for (int i = 0; i < 16; i++)
+			xor_store(dst + 64 * i, src + 64 * i, v[i]);
+		src += 16 * 64;
+		dst += 16 * 64;
+	}
 }
 
 ALWAYS_INLINE void row_round(__m512i v[4])
@@ -145,7 +200,7 @@ ALWAYS_INLINE void row_round(__m512i v[4])
 	quarter_add_xor_rot(&v[2], &v[3], &v[1], 7);
 }
 
-/* Up to twelve blocks, a row of four blocks per vector: more instructions per block than
+/* Up to twelve blocks of any packets, a row of four blocks per vector: more instructions per block than
  * chacha_16(), but far less time for a few. */
 ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, const int n_vectors)
 {
@@ -181,7 +236,7 @@ ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, const int n_vectors
 			v[i][j] = _mm512_add_epi32(v[i][j], in[i][j]);
 		transpose_quarters(v[i]);
 		for (int j = 0; j < 4; j++)
-			xor_store(l, 4 * i + j, v[i][j]);
+			xor_store(l->dst[4 * i + j], l->src[4 * i + j], v[i][j]);
 	}
 }
 

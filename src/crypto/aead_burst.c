@@ -14,6 +14,7 @@ enum {
 	CHUNK_MAX = 64,
 	N_BUCKETS = 64, /* classes of length for sorting */
 	AD_BUCKET = N_BUCKETS - 1,
+	SCALAR_BLOCK_COST = 12, /* cycles of poly1305_block() on most CPUs */
 };
 
 typedef uint32_t words_t __attribute__((vector_size(16)));
@@ -41,12 +42,13 @@ struct queue {
 	struct fixup fixup[CHACHA_LANES_MAX];
 	const struct aead_kernel *kernel;
 	unsigned n, n_fixups;
-	size_t n_queued, n_flushed; /* blocks since the beginning */
+	unsigned n_bounced;         /* highest lane that ever used its bounce buffer, plus 1 */
+	size_t n_queued, n_flushed; /* lanes since the beginning */
 };
 
 struct group {
 	uint8_t first, n; /* of the order */
-	uint8_t width;    /* packets that the kernel takes; 0 = scalar, for associated data */
+	uint8_t width;    /* packets that the kernel takes; 0 = scalar, a single packet */
 	size_t end;       /* seal: queue position at which all its blocks are queued */
 };
 
@@ -59,15 +61,43 @@ struct chunk {
 	struct group group[CHUNK_MAX];
 	uint8_t order[CHUNK_MAX]; /* of packets: longest first, equal ones as they came */
 	unsigned n;               /* entries of order */
-	unsigned n_jobs;
+	unsigned n_jobs, n_stashed;
 };
 
 static const uint8_t zeros[CHACHA_BLOCK_LEN];
 
+/* memcpy() for up to CHACHA_BLOCK_LEN bytes that overlap in no case. */
+static inline void copy_small(uint8_t *dst, const uint8_t *src, size_t len)
+{
+	if (len >= 32) {
+		typedef uint32_t half_t __attribute__((vector_size(32)));
+		half_t a, b;
+		memcpy(&a, src, 32);
+		memcpy(&b, src + len - 32, 32);
+		memcpy(dst, &a, 32);
+		memcpy(dst + len - 32, &b, 32);
+	} else if (len >= 16) {
+		words_t a, b;
+		memcpy(&a, src, 16);
+		memcpy(&b, src + len - 16, 16);
+		memcpy(dst, &a, 16);
+		memcpy(dst + len - 16, &b, 16);
+	} else if (len >= 8) {
+		uint64_t a, b;
+		memcpy(&a, src, 8);
+		memcpy(&b, src + len - 8, 8);
+		memcpy(dst, &a, 8);
+		memcpy(dst + len - 8, &b, 8);
+	} else {
+		for (size_t i = 0; i < len; i++)
+			dst[i] = src[i];
+	}
+}
+
 static inline void queue_init(struct queue *q, const struct aead_kernel *kernel)
 {
 	q->kernel = kernel;
-	q->n = q->n_fixups = 0;
+	q->n = q->n_fixups = q->n_bounced = 0;
 	q->n_queued = q->n_flushed = 0;
 }
 
@@ -79,6 +109,7 @@ static void queue_pad(struct queue *q)
 		q->lanes.src[q->n] = zeros;
 		q->lanes.dst[q->n] = q->bounce[q->n];
 		memset(q->lanes.nonce[q->n], 0, sizeof(q->lanes.nonce[q->n]));
+		q->n_bounced = MAX(q->n_bounced, q->n + 1);
 	}
 }
 
@@ -90,37 +121,93 @@ static void queue_flush(struct queue *q)
 	q->kernel->chacha(&q->lanes, q->n);
 	for (unsigned i = 0; i < q->n_fixups; i++) {
 		const struct fixup *f = &q->fixup[i];
-		memcpy(f->dst, q->bounce[f->lane], f->len);
+		copy_small(f->dst, q->bounce[f->lane], f->len);
 	}
 	q->n = q->n_fixups = 0;
 	q->n_flushed = q->n_queued;
 }
 
-/* Claims the next lane for block @index (0 = the one-time key) of @p. */
-static inline unsigned queue_lane(struct queue *q, const struct packet *p, uint32_t index)
+/* @n blocks from block @index on, each a lane; no more than there is room for. */
+static inline void queue_fill(struct queue *q, const struct packet *p, uint32_t index, size_t n,
+			      const uint8_t *src, size_t src_step, uint8_t *dst)
 {
-	if (q->n == q->kernel->n_lanes)
-		queue_flush(q);
-	const unsigned lane = q->n++;
-	const words_t nonce = p->nonce + (words_t){ index };
-	memcpy(q->lanes.nonce[lane], &nonce, sizeof(nonce));
-	q->lanes.key[lane] = p->key;
-	q->lanes.has_one_key = lane == 0 || (q->lanes.has_one_key && p->key == q->lanes.key[0]);
-	q->n_queued++;
-	return lane;
-}
+	struct chacha_lanes *const l = &q->lanes;
+	const unsigned from = q->n, to = from + (unsigned)n;
+	const uint8_t *const key = p->key;
+	words_t nonce = p->nonce + (words_t){ index };
 
-/* @n whole blocks from block @index on; @src_step is 0 for a source that is all the same. */
-static inline void queue_run(struct queue *q, const struct packet *p, uint32_t index, size_t n,
-			     const uint8_t *src, size_t src_step, uint8_t *dst)
-{
-	for (; n; n--, index++) {
-		const unsigned lane = queue_lane(q, p, index);
-		q->lanes.src[lane] = src;
-		q->lanes.dst[lane] = dst;
+	l->has_one_key = from == 0 || (l->has_one_key && key == l->key[0]);
+	for (unsigned lane = from; lane < to; lane++) {
+		memcpy(l->nonce[lane], &nonce, sizeof(nonce));
+		l->key[lane] = key;
+		l->src[lane] = src;
+		l->dst[lane] = dst;
+		nonce += (words_t){ 1 };
 		src += src_step;
 		dst += CHACHA_BLOCK_LEN;
 	}
+	q->n = to;
+	q->n_queued += n;
+}
+
+/* Claims the next lane, for block @index (0 = the one-time key) of @p. */
+static inline unsigned queue_lane(struct queue *q, const struct packet *p, uint32_t index,
+				  const uint8_t *src, uint8_t *dst)
+{
+	if (q->n == q->kernel->n_lanes)
+		queue_flush(q);
+	queue_fill(q, p, index, 1, src, 0, dst);
+	return q->n - 1;
+}
+
+/* @n whole blocks of text from block @index on. */
+static inline void queue_text(struct queue *q, const struct packet *p, uint32_t index, size_t n,
+			      const uint8_t *src, uint8_t *dst)
+{
+	const unsigned n_lanes = q->kernel->n_lanes;
+	if (n >= n_lanes) { /* full vectors of one packet need not queue */
+		const size_t n_run = n / n_lanes * n_lanes;
+		struct chacha_run run = { .key = p->key, .src = src, .dst = dst };
+		const words_t nonce = p->nonce + (words_t){ index };
+		memcpy(run.nonce, &nonce, sizeof(nonce));
+		q->kernel->chacha_run(&run, n_run);
+		index += (uint32_t)n_run;
+		n -= n_run;
+		src += n_run * CHACHA_BLOCK_LEN;
+		dst += n_run * CHACHA_BLOCK_LEN;
+	}
+	while (n) {
+		if (q->n == n_lanes)
+			queue_flush(q);
+		const size_t now = MIN(n, (size_t)(n_lanes - q->n));
+		queue_fill(q, p, index, now, src, CHACHA_BLOCK_LEN, dst);
+		index += (uint32_t)now;
+		n -= now;
+		src += now * CHACHA_BLOCK_LEN;
+		dst += now * CHACHA_BLOCK_LEN;
+	}
+}
+
+/* The bounce buffer of the lane that is claimed next, zeroed. */
+static inline uint8_t *queue_bounce(struct queue *q)
+{
+	if (q->n == q->kernel->n_lanes)
+		queue_flush(q);
+	q->n_bounced = MAX(q->n_bounced, q->n + 1);
+	memset(q->bounce[q->n], 0, CHACHA_BLOCK_LEN);
+	return q->bounce[q->n];
+}
+
+/* A lane whose input was gathered in @bounce. */
+static inline void queue_bounced(struct queue *q, const struct packet *p, uint32_t index,
+				 uint8_t *bounce, uint8_t *dst, size_t len)
+{
+	if (len == CHACHA_BLOCK_LEN) {
+		queue_lane(q, p, index, bounce, dst);
+		return;
+	}
+	const unsigned lane = queue_lane(q, p, index, bounce, bounce);
+	q->fixup[q->n_fixups++] = (struct fixup){ dst, (uint8_t)lane, (uint8_t)len };
 }
 
 static unsigned length_bucket(size_t n_blocks)
@@ -165,17 +252,19 @@ static void order_sort(struct chunk *c)
 static struct group group_plan(const struct chunk *c, unsigned first)
 {
 	const struct aead_kernel *k = c->queue.kernel;
+	const struct packet *p = &c->packet[c->order[first]];
 	struct group best = { .first = (uint8_t)first, .n = 1 };
-	uint64_t best_cost = 0, best_blocks = 0, n_blocks = 0, most = 0;
+	uint64_t best_blocks = mac_blocks(p->mac.text_len), best_cost = 0, n_blocks = 0, most = 0;
 
-	if (c->packet[c->order[first]].ad_len)
+	best_cost = SCALAR_BLOCK_COST * (best_blocks + 2);
+	if (p->ad_len)
 		return best; /* handshake messages: one at a time, 32 bytes of data each */
 	unsigned n = 0, log2_l = 0;
 	while (k->n_mac_lanes >> (log2_l + 1))
 		log2_l++;
 	for (unsigned width = 1; width <= k->n_mac_lanes; width *= 2, log2_l--) {
 		for (; n < width && first + n < c->n; n++) {
-			const struct packet *p = &c->packet[c->order[first + n]];
+			p = &c->packet[c->order[first + n]];
 			const uint64_t blocks = mac_blocks(p->mac.text_len);
 			n_blocks += blocks;
 			most = MAX(most, blocks);
@@ -183,7 +272,7 @@ static struct group group_plan(const struct chunk *c, unsigned first)
 		const uint64_t per_batch = (uint64_t)MAC_ROW_BLOCKS << log2_l;
 		const uint64_t n_batches = (most + per_batch - 1) / per_batch;
 		const uint64_t cost = k->mac_setup_cost[log2_l] + n_batches * k->mac_batch_cost;
-		if (best_blocks && cost * best_blocks >= best_cost * n_blocks)
+		if (cost * best_blocks >= best_cost * n_blocks)
 			continue;
 		best.n = (uint8_t)n;
 		best.width = (uint8_t)width;
@@ -205,14 +294,14 @@ static void chunk_init(struct chunk *c, const struct aead_kernel *kernel)
 {
 	queue_init(&c->queue, kernel);
 	c->nobody = (struct mac){ .text = zeros, .text_len = 0, .one_time_key = zeros };
-	c->n = 0;
+	c->n = c->n_stashed = 0;
 }
 
 static void chunk_wipe(struct chunk *c)
 {
-	aead_wipe(c->queue.bounce, sizeof(c->queue.bounce));
+	aead_wipe(c->queue.bounce, c->queue.n_bounced * sizeof(c->queue.bounce[0]));
 	aead_wipe(c->one_time_key, c->n_jobs * sizeof(c->one_time_key[0]));
-	aead_wipe(c->stash, sizeof(c->stash));
+	aead_wipe(c->stash, c->n_stashed * sizeof(c->stash[0]));
 	aead_wipe(c->packet, c->n_jobs * sizeof(c->packet[0]));
 }
 
@@ -222,7 +311,7 @@ static void chunk_queue_one_time_keys(struct chunk *c)
 	for (unsigned i = 0; i < c->n; i++) {
 		struct packet *p = &c->packet[c->order[i]];
 		uint8_t *key = c->one_time_key[c->order[i]];
-		queue_run(&c->queue, p, 0, 1, zeros, 0, key);
+		queue_lane(&c->queue, p, 0, zeros, key);
 		p->mac.one_time_key = key;
 	}
 }
@@ -262,25 +351,17 @@ static void group_mac(struct chunk *c, const struct group *g)
 static void seal_queue_odd_block(struct queue *q, const struct packet *p,
 				 const struct aead_seal_job *job, size_t at)
 {
-	const unsigned lane = queue_lane(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN));
 	const size_t len = MIN(p->mac.text_len - at, (size_t)CHACHA_BLOCK_LEN);
 	const size_t begin[2] = { 0, job->in_len[0] };
-	uint8_t *bounce = q->bounce[lane];
+	uint8_t *bounce = queue_bounce(q);
 
-	memset(bounce, 0, CHACHA_BLOCK_LEN);
 	for (int i = 0; i < 2; i++) {
 		const size_t from = MAX(at, begin[i]);
 		const size_t to = MIN(at + len, begin[i] + job->in_len[i]);
 		if (from < to)
-			memcpy(bounce + (from - at), job->in[i] + (from - begin[i]), to - from);
+			copy_small(bounce + (from - at), job->in[i] + (from - begin[i]), to - from);
 	}
-	q->lanes.src[lane] = bounce;
-	q->lanes.dst[lane] = job->out + at;
-	if (len < CHACHA_BLOCK_LEN) {
-		q->lanes.dst[lane] = bounce;
-		q->fixup[q->n_fixups++] =
-			(struct fixup){ job->out + at, (uint8_t)lane, (uint8_t)len };
-	}
+	queue_bounced(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), bounce, job->out + at, len);
 }
 
 static void seal_queue_text(struct queue *q, const struct packet *p,
@@ -290,7 +371,8 @@ static void seal_queue_text(struct queue *q, const struct packet *p,
 	const size_t n0 = len0 / CHACHA_BLOCK_LEN;
 	size_t at = n0 * CHACHA_BLOCK_LEN;
 
-	queue_run(q, p, 1, n0, job->in[0], CHACHA_BLOCK_LEN, job->out);
+	if (n0)
+		queue_text(q, p, 1, n0, job->in[0], job->out);
 	while (at < p->mac.text_len) {
 		if (at < len0 || at + CHACHA_BLOCK_LEN > len01) {
 			seal_queue_odd_block(q, p, job, at);
@@ -298,8 +380,8 @@ static void seal_queue_text(struct queue *q, const struct packet *p,
 			continue;
 		}
 		const size_t n = (len01 - at) / CHACHA_BLOCK_LEN;
-		queue_run(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), n, job->in[1] + (at - len0),
-			  CHACHA_BLOCK_LEN, job->out + at);
+		queue_text(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), n, job->in[1] + (at - len0),
+			   job->out + at);
 		at += n * CHACHA_BLOCK_LEN;
 	}
 }
@@ -359,15 +441,13 @@ static __attribute__((noinline)) void seal_chunk(const struct aead_kernel *kerne
 static void open_queue_stash(struct chunk *c)
 {
 	struct queue *q = &c->queue;
-	const unsigned room = q->n ? q->kernel->n_lanes - q->n : 0;
-	unsigned n_used = 0;
-	for (unsigned i = 0; i < c->n && n_used < room; i++) {
+	for (unsigned i = 0; i < c->n && q->n && q->n < q->kernel->n_lanes; i++) {
 		struct packet *p = &c->packet[c->order[i]];
 		const size_t n_blocks = (p->mac.text_len + CHACHA_BLOCK_LEN - 1) / CHACHA_BLOCK_LEN;
-		p->n_stashed = MIN(n_blocks, (size_t)(room - n_used));
-		p->stash = c->stash[n_used];
-		queue_run(q, p, 1, p->n_stashed, zeros, 0, c->stash[n_used]);
-		n_used += (unsigned)p->n_stashed;
+		p->n_stashed = MIN(n_blocks, (size_t)(q->kernel->n_lanes - q->n));
+		p->stash = c->stash[c->n_stashed];
+		queue_fill(q, p, 1, p->n_stashed, zeros, 0, c->stash[c->n_stashed]);
+		c->n_stashed += (unsigned)p->n_stashed;
 	}
 }
 
@@ -395,18 +475,15 @@ static void open_queue_text(struct queue *q, const struct packet *p,
 
 	const size_t n = (len - at) / CHACHA_BLOCK_LEN;
 	if (n)
-		queue_run(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), n, job->in + at,
-			  CHACHA_BLOCK_LEN, job->out + at);
+		queue_text(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), n, job->in + at,
+			   job->out + at);
 	at += n * CHACHA_BLOCK_LEN;
-	if (at == len)
-		return;
-	const unsigned lane = queue_lane(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN));
-	uint8_t *bounce = q->bounce[lane];
-	memset(bounce, 0, CHACHA_BLOCK_LEN);
-	memcpy(bounce, job->in + at, len - at);
-	q->lanes.src[lane] = q->lanes.dst[lane] = bounce;
-	q->fixup[q->n_fixups++] =
-		(struct fixup){ job->out + at, (uint8_t)lane, (uint8_t)(len - at) };
+	if (at < len) {
+		uint8_t *bounce = queue_bounce(q);
+		copy_small(bounce, job->in + at, len - at);
+		queue_bounced(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), bounce, job->out + at,
+			      len - at);
+	}
 }
 
 /* Checks the tag; then either decrypts, or wipes without ever having decrypted. */

@@ -35,6 +35,14 @@ struct chacha_lanes {
 	bool has_one_key; /* all of key[] point to the same bytes */
 };
 
+/* Consecutive blocks of one packet: dst = src ^ keystream. */
+struct chacha_run {
+	const uint8_t *key;
+	uint32_t nonce[4]; /* words 12 - 15 of the first block's state */
+	const uint8_t *src;
+	uint8_t *dst;
+};
+
 /* One message to authenticate: no associated data, whole blocks but for the last. */
 struct mac {
 	const uint8_t *text;
@@ -47,12 +55,14 @@ struct aead_kernel {
 	unsigned n_lanes;       /* ChaCha20 blocks at once, at most CHACHA_LANES_MAX */
 	unsigned lanes_granule; /* chacha() may be called with any multiple of it */
 	unsigned n_mac_lanes;   /* at most MAC_LANES_MAX */
-	/* Rough costs of mac() in the same unit, by log2 of lanes per packet and per batch: they
+	/* Cycles that mac() takes: once, by log2 of lanes per packet, and per batch. Roughly: they
 	 * only have to rank the ways to group packets. */
 	uint16_t mac_setup_cost[4];
 	uint16_t mac_batch_cost;
 
 	void (*chacha)(const struct chacha_lanes *lanes, unsigned n);
+	/* @n is a multiple of n_lanes. */
+	void (*chacha_run)(const struct chacha_run *run, size_t n);
 	/* @m has @width entries; each gets n_mac_lanes / @width lanes. */
 	void (*mac)(struct mac *const *m, unsigned width);
 	void (*wipe_registers)(void);
