@@ -5,15 +5,16 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 
 #include "base/macro.h"
 #include "io/io_stats.h"
 
 enum {
-	BATCH = 64,         /* messages of one sendmmsg */
-	MAX_SEGMENTS = 128, /* of one run; the kernel's limit for UDP_SEGMENT */
-	ROOM_WAIT_MS = 1,   /* for a full socket buffer, once per loop */
-	MAX_RETRIES = 8,    /* of one message: interruptions and errors of earlier sends */
+	BATCH = 64,          /* messages of one sendmmsg */
+	ROOM_WAIT_MS = 1,    /* for a full socket buffer, once per loop */
+	MAX_RETRIES = 8,     /* of one message: interruptions and errors of earlier sends */
+	NARROW_TIMES = 1000, /* runs until a refused length is tried again */
 };
 
 void io_msg_fill(struct msghdr *hdr, struct io_msg *msg, const struct io_send *s, struct iovec iov,
@@ -73,15 +74,15 @@ static int send_some(struct io_sender *sender, int fd, struct mmsghdr *m, uint32
 	return -errno;
 }
 
-/* Sends a run without UDP_SEGMENT. Stops at the first datagram that fails: the others have the same
- * destination, and order is kept. */
-static void send_singly(struct io_sender *sender, int fd, struct io_send *s)
+/* Stops at the first datagram that fails: the others have the same destination, and order is kept. */
+void io_send_split(struct io_sender *sender, int fd, struct io_send *s)
 {
 	struct io_msg msg;
 	struct iovec iov[BATCH];
 	struct mmsghdr m[BATCH];
 	uint32_t offset = 0;
 	s->result = 0;
+	s->n_sent = 0;
 	while (offset < s->len && s->result == 0) {
 		uint32_t n = 0;
 		for (uint32_t at = offset; at < s->len && n < BATCH; at += s->segment_len, n++) {
@@ -96,6 +97,27 @@ static void send_singly(struct io_sender *sender, int fd, struct io_send *s)
 		else
 			s->n_sent += (uint32_t)r, offset += (uint32_t)r * s->segment_len;
 	}
+}
+
+bool io_send_must_split(struct io_sender *sender, const struct io_send *s)
+{
+	if (!io_send_is_run(s))
+		return false;
+	if (!sender->gso)
+		return true;
+	if (LIKELY(sender->n_narrow_left == 0) || s->segment_len < sender->narrow_segment_len ||
+	    memcmp(&sender->narrow_to, &s->to->to, endpoint_addr_len(s->to)) != 0)
+		return false;
+	sender->n_narrow_left--;
+	return true;
+}
+
+static void remember_narrow(struct io_sender *sender, const struct io_send *s)
+{
+	memset(&sender->narrow_to, 0, sizeof(sender->narrow_to));
+	memcpy(&sender->narrow_to, &s->to->to, endpoint_addr_len(s->to));
+	sender->narrow_segment_len = s->segment_len;
+	sender->n_narrow_left = NARROW_TIMES;
 }
 
 /* Whether the kernel may have meant UDP_SEGMENT and not the datagram as such. */
@@ -123,11 +145,13 @@ void io_send_recover(struct io_sender *sender, int fd, struct io_send *s, int er
 	if (error == 0 || !is_run || !may_mean_gso(error))
 		return;
 
-	send_singly(sender, fd, s);
+	io_send_split(sender, fd, s);
 	io_stat_add(&sender->stats->gso_fallbacks, 1);
 	/* EMSGSIZE: segments larger than this route's MTU, which says nothing of other routes. The others
 	 * can also mean the destination or source; then the first single datagram failed as well. */
-	if (error != EMSGSIZE && s->n_sent > 0) {
+	if (error == EMSGSIZE) {
+		remember_narrow(sender, s);
+	} else if (s->n_sent > 0) {
 		sender->gso = false;
 		atomic_store_explicit(&sender->stats->gso_off, true, memory_order_relaxed);
 	}
@@ -162,18 +186,18 @@ static void send_batch(struct io_sender *sender, int fd, struct io_send *const *
 
 void io_send_all(struct io_sender *sender, int fd, struct io_send *const *s, uint32_t n)
 {
-	for (uint32_t done = 0; done < n;) {
-		/* Without UDP_SEGMENT a run is a batch of its own. */
-		if (!sender->gso && io_send_is_run(s[done])) {
-			s[done]->n_sent = 0;
-			send_singly(sender, fd, s[done]);
-			done++;
-			continue;
+	uint32_t first = 0, i = 0; /* those between are one batch */
+	for (; i < n; i++) {
+		bool must_split = io_send_must_split(sender, s[i]);
+		if (i > first && (must_split || i - first == BATCH)) {
+			send_batch(sender, fd, s + first, i - first);
+			first = i;
 		}
-		uint32_t k = 1;
-		while (k < BATCH && done + k < n && (sender->gso || !io_send_is_run(s[done + k])))
-			k++;
-		send_batch(sender, fd, s + done, k);
-		done += k;
+		if (must_split) {
+			io_send_split(sender, fd, s[i]);
+			first = i + 1;
+		}
 	}
+	if (i > first)
+		send_batch(sender, fd, s + first, i - first);
 }

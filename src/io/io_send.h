@@ -21,6 +21,10 @@ struct io_sender {
 	struct io_stats *stats;
 	bool gso;        /* UDP_SEGMENT has not been refused so far */
 	bool has_waited; /* for room in the socket buffer, in this loop (P-366) */
+	/* The last EMSGSIZE: runs of segments that long to this address are known to be refused. */
+	struct sockaddr_in6 narrow_to;
+	uint16_t narrow_segment_len;
+	uint32_t n_narrow_left; /* times that this is believed; routes change */
 };
 
 /* Fills @hdr so that it sends @len bytes at @data as @s says, with UDP_SEGMENT if @segment_len is not
@@ -32,6 +36,10 @@ static inline bool io_send_is_run(const struct io_send *s)
 {
 	return s->segment_len != 0 && s->len > s->segment_len;
 }
+
+/* Whether a run has to be sent datagram by datagram, and how that is done. */
+bool io_send_must_split(struct io_sender *sender, const struct io_send *s);
+void io_send_split(struct io_sender *sender, int fd, struct io_send *s);
 
 /* Sends @n entries of one socket in order; fills result and n_sent of each. */
 void io_send_all(struct io_sender *sender, int fd, struct io_send *const *s, uint32_t n);

@@ -581,17 +581,22 @@ ENGINE_TEST(a_run_above_the_mtu_is_fragmented)
 	fixture_run("ip link set lo mtu 1280");
 	static uint8_t b[2][MAX_TEXT];
 	struct endpoint to = peer_endpoint();
-	struct io_send s[2] = { make_run(b[0], 45, 1452, 0, &to),
-				make_run(b[1], 45, 1200, 500, &to) };
-	io->ops->send_burst(io, s, 2);
-	io->ops->submit(io);
-	for (int i = 0; i < 2; i++) {
-		cr_assert(eq(int, s[i].result, 0));
-		cr_assert(eq(u32, s[i].n_sent, 45));
+	for (int round = 0; round < 3; round++) {
+		struct io_send s[2] = { make_run(b[0], 45, 1452, 0, &to),
+					make_run(b[1], 45, 1200, 500, &to) };
+		/* The first refusal may let what was queued behind it pass; later ones do not. */
+		uint32_t n = round == 0 ? 1 : 2;
+		io->ops->send_burst(io, s, n);
+		io->ops->submit(io);
+		for (uint32_t i = 0; i < n; i++) {
+			cr_assert(eq(int, s[i].result, 0));
+			cr_assert(eq(u32, s[i].n_sent, 45));
+		}
+		expect_run(45, 1452, 0);
+		if (n == 2)
+			expect_run(45, 1200, 500);
 	}
-	expect_run(45, 1452, 0);
-	expect_run(45, 1200, 500);
-	cr_assert(eq(u64, stats.gso_fallbacks, 1));
+	cr_assert(eq(u64, stats.gso_fallbacks, 1), "known from then on");
 	cr_assert(not(stats.gso_off));
 	close_engine();
 }
@@ -604,20 +609,25 @@ ENGINE_TEST(a_refused_run_is_sent_singly_and_remembered)
 	setsockopt(fds.udp4, SOL_SOCKET, SO_NO_CHECK, &(int){ 1 }, sizeof(int));
 	static uint8_t b[3][MAX_TEXT];
 	struct endpoint to = peer_endpoint();
-	for (int round = 0; round < 2; round++) {
+	for (int round = 0; round < 3; round++) {
 		struct io_send s[3] = { make_run(b[0], 128, 500, 0, &to),
 					make_run(b[1], 1, 99, 200, &to),
 					make_run(b[2], 3, 500, 300, &to) };
-		io->ops->send_burst(io, s, 3);
+		uint32_t n = round == 0 ? 1 : 3;
+		io->ops->send_burst(io, s, n);
 		io->ops->submit(io);
-		cr_assert(eq(u32, s[0].n_sent + s[1].n_sent + s[2].n_sent, 132));
-		cr_assert(eq(int, s[0].result | s[1].result | s[2].result, 0));
 		expect_run(128, 500, 0);
+		cr_assert(eq(u32, s[0].n_sent, 128));
+		cr_assert(eq(int, s[0].result, 0));
+		cr_assert(stats.gso_off);
+		if (n == 1)
+			continue;
+		cr_assert(eq(u32, s[1].n_sent + s[2].n_sent, 4));
+		cr_assert(eq(int, s[1].result | s[2].result, 0));
 		expect_run(1, 99, 200);
 		expect_run(3, 500, 300);
-		cr_assert(stats.gso_off);
 	}
-	cr_assert(le(u64, stats.gso_fallbacks, 2), "only runs already on their way");
+	cr_assert(eq(u64, stats.gso_fallbacks, 1));
 	close_engine();
 }
 
@@ -654,7 +664,7 @@ ENGINE_TEST(a_full_buffer_drops_and_reports)
 		}
 	}
 	cr_assert(gt(u32, n_full, 100));
-	cr_assert(gt(u32, n_ok, 20));
+	cr_assert(gt(u32, n_ok, 5));
 	cr_assert(lt(u64, longest, 100 * NSEC_PER_MSEC));
 	close_engine();
 }

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Set-up and entry. DEFER_TASKRUN is required, not only wished for: with it completions are made where
+ * we ask for them and nowhere else, and every kernel that has it (6.1) has all else that we use. */
+#include "uring/uring.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Linux 6.15; missing in older headers. */
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#define IORING_FEAT_NO_IOWAIT  (1U << 17)
+#endif
+
+enum { COMPLETIONS_PER_ENTRY = 4 };
+
+/* What the caller has to know of a refusal. */
+static int open_error(int r)
+{
+	return r == -EPERM || r == -EACCES || r == -ENOMEM || r == -EMFILE ? r : -ENOSYS;
+}
+
+static int register_files(struct uring *u, unsigned n_files)
+{
+	int *none = malloc(n_files * sizeof(*none));
+	if (!none)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n_files; i++)
+		none[i] = -1;
+	int r = io_uring_register_files(&u->ring, none, n_files);
+	free(none);
+	return r;
+}
+
+int uring_open(struct uring *u, unsigned n_entries, unsigned n_files)
+{
+	memset(u, 0, sizeof(*u));
+	/* R_DISABLED: the thread that enables the ring is the one that it belongs to. */
+	struct io_uring_params p = {
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED |
+			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+		.cq_entries = n_entries * COMPLETIONS_PER_ENTRY,
+	};
+	int r = io_uring_queue_init_params(n_entries, &u->ring, &p);
+	if (r < 0)
+		return open_error(r);
+	u->is_open = true;
+	u->no_iowait = p.features & IORING_FEAT_NO_IOWAIT;
+	if (!(p.features & IORING_FEAT_EXT_ARG))
+		r = -ENOSYS;
+	if (r == 0)
+		r = register_files(u, n_files);
+	if (r < 0)
+		uring_close(u);
+	return r < 0 ? open_error(r) : 0;
+}
+
+void uring_close(struct uring *u)
+{
+	if (u->is_open)
+		io_uring_queue_exit(&u->ring);
+	u->is_open = false;
+}
+
+int uring_set_file(struct uring *u, unsigned slot, int fd)
+{
+	int r = io_uring_register_files_update(&u->ring, slot, &fd, 1);
+	return r < 0 ? r : 0;
+}
+
+/* The first use, by the thread that the ring will belong to. */
+static int enable(struct uring *u)
+{
+	/* Not by io_uring_enable_rings(): liburing 2.3 declares, but does not export it. */
+	if (syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) <
+	    0)
+		return -errno;
+	u->is_enabled = true;
+	(void)io_uring_register_ring_fd(&u->ring); /* a little cheaper */
+	return 0;
+}
+
+/* liburing's entry can not be told that this is no disk wait. Nothing is queued. */
+static int wait_quietly(struct uring *u, unsigned n_wait, uint64_t timeout_ns)
+{
+	struct __kernel_timespec ts = { .tv_sec = (long long)(timeout_ns / NSEC_PER_SEC),
+					.tv_nsec = (long long)(timeout_ns % NSEC_PER_SEC) };
+	struct io_uring_getevents_arg arg = {
+		.ts = timeout_ns == UINT64_MAX ? 0 : (uint64_t)(uintptr_t)&ts,
+	};
+	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_NO_IOWAIT;
+	if (u->ring.enter_ring_fd != u->ring.ring_fd)
+		flags |= IORING_ENTER_REGISTERED_RING;
+	long r = syscall(SYS_io_uring_enter, u->ring.enter_ring_fd, 0, n_wait, flags, &arg,
+			 sizeof(arg));
+	return r < 0 ? -errno : 0;
+}
+
+static int enter(struct uring *u, unsigned n_wait, uint64_t timeout_ns)
+{
+	if (n_wait == 0 || timeout_ns == 0)
+		return io_uring_submit_and_get_events(&u->ring);
+	if (u->no_iowait) {
+		int r = io_uring_sq_ready(&u->ring) ? io_uring_submit_and_get_events(&u->ring) : 0;
+		if (r < 0 || io_uring_cq_ready(&u->ring) >= n_wait)
+			return r;
+		return wait_quietly(u, n_wait, timeout_ns);
+	}
+	if (timeout_ns == UINT64_MAX)
+		return io_uring_submit_and_wait(&u->ring, n_wait);
+	struct __kernel_timespec ts = { .tv_sec = (long long)(timeout_ns / NSEC_PER_SEC),
+					.tv_nsec = (long long)(timeout_ns % NSEC_PER_SEC) };
+	struct io_uring_cqe *cqe;
+	return io_uring_submit_and_wait_timeout(&u->ring, &cqe, n_wait, &ts, NULL);
+}
+
+int uring_enter(struct uring *u, unsigned n_wait, uint64_t timeout_ns)
+{
+	int r = u->is_enabled ? 0 : enable(u);
+	if (r < 0)
+		return r;
+	r = enter(u, n_wait, timeout_ns);
+	switch (r < 0 ? -r : 0) {
+	case 0:
+	case ETIME:
+	case EINTR:
+	case EBUSY:  /* completions overflowed: the caller takes them and comes again */
+	case EAGAIN: /* short of memory */
+		return 0;
+	default:
+		return r;
+	}
+}
+
+struct io_uring_sqe *uring_sqe(struct uring *u, unsigned slot)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+	if (!sqe && uring_enter(u, 0, 0) == 0)
+		sqe = io_uring_get_sqe(&u->ring);
+	if (sqe) {
+		memset(sqe, 0, sizeof(*sqe));
+		sqe->fd = (int)slot;
+		sqe->flags = IOSQE_FIXED_FILE;
+	}
+	return sqe;
+}
+
+int uring_bufring_open(struct uring *u, struct uring_bufring *b, uint16_t group, uint16_t n_entries)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t len = ROUND_UP(n_entries * sizeof(struct io_uring_buf), page);
+	memset(b, 0, sizeof(*b));
+	b->br = aligned_alloc(page, len);
+	if (!b->br)
+		return -ENOMEM;
+	memset(b->br, 0, len);
+	b->n_entries = n_entries;
+	b->group = group;
+	struct io_uring_buf_reg reg = { .ring_addr = (uint64_t)(uintptr_t)b->br,
+					.ring_entries = n_entries,
+					.bgid = group };
+	int r = io_uring_register_buf_ring(&u->ring, &reg, 0);
+	if (r < 0)
+		uring_bufring_close(b);
+	return r < 0 ? open_error(r) : 0;
+}
+
+void uring_bufring_close(struct uring_bufring *b)
+{
+	free(b->br);
+	b->br = NULL;
+}
