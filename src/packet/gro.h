@@ -56,7 +56,7 @@ struct gro_super {
 	bool is_verified; /* the first packet's checksums: not looked at before a second one comes */
 };
 
-/* About 12 KB; all private. */
+/* About 11 KB; all private. */
 struct gro {
 	bool tcp, udp; /* constant after init */
 	uint32_t n_packets;

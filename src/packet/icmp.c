@@ -10,6 +10,7 @@
 #include "packet/checksum.h"
 #include "packet/ip.h"
 #include "packet/ipv6.h"
+#include "packet/l4.h"
 
 enum {
 	V4_ICMP_OFF = IP_V4_MIN_HDR,
@@ -17,8 +18,6 @@ enum {
 	ICMP_HDR = 8, /* type, code, checksum, four unused bytes */
 	TTL = 64,
 	TOS_INTERNETWORK_CONTROL = 0xc0, /* RFC 1812 section 4.3.2.5 */
-	DF = 0x4000,
-	FRAGMENT_OFFSET = 0x1fff,
 
 	V4_UNREACHABLE = 3,
 	V4_SOURCE_QUENCH = 4,
@@ -61,7 +60,7 @@ static bool v4_may_answer(const uint8_t *pkt, uint32_t len)
 
 	if (hdr_len < IP_V4_MIN_HDR || hdr_len > len)
 		return false;
-	if (load_be16(pkt + 6) & FRAGMENT_OFFSET)
+	if (load_be16(pkt + 6) & IP_FRAGMENT_OFFSET)
 		return false;
 	if (pkt[9] == IPPROTO_ICMP && (hdr_len == len || v4_is_error(pkt[hdr_len])))
 		return false;
@@ -103,7 +102,7 @@ static uint32_t v4_build(uint8_t *out, const uint8_t *pkt, uint32_t len)
 	out[0] = 0x45;
 	out[1] = TOS_INTERNETWORK_CONTROL;
 	store_be16(out + 2, (uint16_t)total);
-	store_be16(out + 6, DF); /* never fragmented, so id 0 is as good as any (RFC 6864) */
+	store_be16(out + 6, IP_DF); /* never fragmented, so id 0 is as good as any (RFC 6864) */
 	out[8] = TTL;
 	out[9] = IPPROTO_ICMP;
 	memcpy(out + 12, pkt + 16, 4);
