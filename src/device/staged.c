@@ -2,6 +2,7 @@
 /* Staged packets. */
 #include "device/staged.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "noise/message.h"
@@ -15,8 +16,9 @@ struct staged_packet *staged_packet_create(struct staged_budget *b, struct peer 
 {
 	uint64_t used =
 		atomic_fetch_add_explicit(&b->used, cost(len), memory_order_relaxed) + cost(len);
-	struct staged_packet *p = used <= STAGED_MAX_BYTES ? malloc(sizeof(*p) + len)
-							   : NULL; /* no session: rare */
+	/* A keepalive, at most one per peer, must not wait for other peers' packets (P-228). */
+	bool fits = len == 0 || used <= STAGED_MAX_BYTES;
+	struct staged_packet *p = fits ? malloc(sizeof(*p) + len) : NULL; /* no session: rare */
 	if (!p) {
 		atomic_fetch_sub_explicit(&b->used, cost(len), memory_order_relaxed);
 		return NULL;

@@ -24,7 +24,8 @@ struct staged_packet {
 	uint8_t data[]; /* the inner packet, not padded */
 };
 
-/* Room for @len bytes, or NULL when the budget or the memory is used up. Any thread. */
+/* Room for @len bytes, or NULL when the budget (but for keepalives) or the memory is used up. Any
+ * thread. */
 struct staged_packet *staged_packet_create(struct staged_budget *b, struct peer *peer,
 					   uint32_t len);
 /* Any thread; NULL is fine. */
