@@ -525,6 +525,9 @@ static void init_node(struct sim *s, uint32_t i)
 							     .tun_fd = -1,
 							     .wake_fd = -1 }) == 0);
 	n->worker->io = &n->io->io;
+	/* jitter, too, is the seed's */
+	n->control.jitter_state = UINT64_C(1) << 32 | sim_random(s);
+	n->worker->random_state = UINT64_C(1) << 32 | sim_random(s);
 
 	struct config_set set = { .has_private_key = true };
 	memcpy(set.private_key, n->private_key, sizeof(set.private_key));
