@@ -720,6 +720,7 @@ def no_ipv6(lab):
     port = wg_out("show", t.a.ifname, "listen-port")
     check(int(port) > 0, "no port")
     for _ in range(3):
+        time.sleep(0.05)  # P-056: the peer takes no second initiation within 20 ms
         set_link(t.a.ns, t.a.ifname, "down")
         set_link(t.a.ns, t.a.ifname, "up")
         check(traffic.reaches(t.a.ns, t.b.v4), "no traffic after down and up")

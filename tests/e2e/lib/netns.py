@@ -235,7 +235,7 @@ def socket_path(ifname):
 def has_socket(ifname):
     try:
         return stat.S_ISSOCK(os.lstat(socket_path(ifname)).st_mode)
-    except FileNotFoundError:
+    except OSError:  # not there, or a name that no file can have
         return False
 
 
