@@ -104,11 +104,11 @@ static void conn_close(struct conn *conn)
 	}
 }
 
-/* Not an error of the descriptor: its next turn is the server's to give. */
+/* Its next turn is the server's to give. Until then a closed or readable peer must not wake the loop,
+ * which could do nothing about it. */
 static void conn_wait(struct conn *conn)
 {
-	(void)conn_watch(conn,
-			 0); /* else a closed or readable peer would wake the loop for nothing */
+	(void)conn_watch(conn, 0);
 	list_push_back(&conn->server->waiting, &conn->waiting);
 }
 

@@ -89,6 +89,11 @@ static const char *explain_create_error(const struct options *options, int error
 	if (options->tun_fd >= 0)
 		return "the TUN descriptor can not be used";
 	switch (error) {
+	case -ENOSYS:
+	case -EOPNOTSUPP:
+		return options->io == RINGTUN_IO_URING
+			       ? "io_uring, which was asked for, is not to be had"
+			       : "something that was switched on is not to be had";
 	case -EBUSY:
 		return "the interface exists already, or is in use";
 	case -EPERM:

@@ -470,6 +470,25 @@ Test(uapi_server, a_set_in_turns_is_seen_whole_or_not_at_all)
 	close(other);
 }
 
+Test(uapi_server, who_waits_does_not_wake_the_loop)
+{
+	struct epoll_event event;
+	listen_here();
+	int fd = client();
+	int other = client();
+	seen.set_turns = 1000;
+	say(fd, "set=1\n\nget=1\n\n");
+	say(other, "get=1\n\nget=1\n\n");
+	for (unsigned i = 0; i < 5; i++)
+		cr_assert(turn());
+	close(other);
+	shutdown(fd, SHUT_WR);
+	cr_assert(eq(int, epoll_wait(epoll_fd, &event, 1, 0), 0));
+	run();
+	expect_hear(fd, "errno=0\n\nlisten_port=0\nerrno=0\n\n", true);
+	close(fd);
+}
+
 Test(uapi_server, a_set_in_turns_ends_though_its_client_left)
 {
 	listen_here();

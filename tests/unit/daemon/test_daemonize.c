@@ -150,8 +150,8 @@ Test(daemonize, detaches_and_keeps_only_what_it_is_told)
 	int file = open("/tmp", O_RDONLY | O_DIRECTORY);
 	lost_a = dup(file);
 	kept_a = dup(file);
-	lost_b = fcntl(file, F_DUPFD, 100);
-	kept_b = fcntl(file, F_DUPFD, 101);
+	kept_b = fcntl(file, F_DUPFD, 100);
+	lost_b = fcntl(file, F_DUPFD, 101);                  /* next to one that is kept */
 	cr_assert(dup2(file, 1) == 1 && dup2(file, 2) == 2); /* not /dev/null */
 
 	int r = run_child(inspect_quiet);

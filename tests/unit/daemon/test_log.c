@@ -136,7 +136,7 @@ Test(log, long_lines_are_cut_and_control_characters_replaced)
 	cr_assert(strstr(content(), "a?[31mb?ERROR: forged\n") != NULL, "%s", content());
 }
 
-Test(log, a_full_pipe_is_not_waited_for)
+Test(log, a_full_pipe_is_not_waited_for, .timeout = 10)
 {
 	int fds[2];
 	char junk[4096] = { 0 };

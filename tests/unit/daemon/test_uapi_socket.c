@@ -189,7 +189,7 @@ Test(uapi_socket, a_full_backlog_is_life)
 
 Test(uapi_socket, what_is_not_a_socket_is_not_deleted)
 {
-	char command[128];
+	char command[256];
 	snprintf(command, sizeof(command), "mkdir -p %s && touch %s", dir, path);
 	cr_assert(eq(int, system(command), 0));
 	cr_assert(eq(int, start(), -EEXIST));
