@@ -54,12 +54,12 @@ bool keypair_wants_rekey_after_send(const struct keypair *kp, uint64_t now_ns)
 {
 	return atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >
 		       REKEY_AFTER_MESSAGES ||
-	       (kp->is_initiator && now_ns - kp->birth_ns >= REKEY_AFTER_TIME_NS);
+	       (kp->is_initiator && keypair_age_ns(kp, now_ns) >= REKEY_AFTER_TIME_NS);
 }
 
 bool keypair_wants_rekey_after_receive(const struct keypair *kp, uint64_t now_ns)
 {
-	return kp->is_initiator && now_ns - kp->birth_ns >= REJECT_AFTER_TIME_NS -
-								    KEEPALIVE_TIMEOUT_NS -
-								    REKEY_TIMEOUT_NS;
+	return kp->is_initiator && keypair_age_ns(kp, now_ns) >= REJECT_AFTER_TIME_NS -
+									 KEEPALIVE_TIMEOUT_NS -
+									 REKEY_TIMEOUT_NS;
 }

@@ -35,17 +35,24 @@ void keypair_init(struct keypair *kp, const struct session_keys *keys, uint64_t 
 /* Wipes everything. No thread may use @kp any more. */
 void keypair_finish(struct keypair *kp);
 
+/* Nanoseconds. A thread may have read its clock just before another made the pair: that is no age
+ * of centuries. Any thread. */
+static inline uint64_t keypair_age_ns(const struct keypair *kp, uint64_t now_ns)
+{
+	return now_ns > kp->birth_ns ? now_ns - kp->birth_ns : 0;
+}
+
 /* P-176: young enough, not disabled and counters left. Any thread. */
 static inline bool keypair_may_send(const struct keypair *kp, uint64_t now_ns)
 {
 	return !atomic_load_explicit(&kp->send_disabled, memory_order_relaxed) &&
-	       now_ns - kp->birth_ns < REJECT_AFTER_TIME_NS;
+	       keypair_age_ns(kp, now_ns) < REJECT_AFTER_TIME_NS;
 }
 
 /* P-142: young enough to receive. Any thread. */
 static inline bool keypair_may_receive(const struct keypair *kp, uint64_t now_ns)
 {
-	return now_ns - kp->birth_ns < REJECT_AFTER_TIME_NS;
+	return keypair_age_ns(kp, now_ns) < REJECT_AFTER_TIME_NS;
 }
 
 /* Reserves @n consecutive counters from *@ret_first (P-140, P-244). False: one of them would
