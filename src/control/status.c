@@ -2,7 +2,6 @@
 /* Status lines. */
 #include "control/status.h"
 
-#include <linux/if_tun.h>
 #include <stdio.h>
 
 #include "control/report.h"
@@ -22,10 +21,8 @@ static void report_offloads(const struct loop *l, struct uapi_text *text)
 		gso_off |= atomic_load_explicit(&l->params.workers[i].io_stats.gso_off,
 						memory_order_relaxed);
 	uapi_text_append_line(text, "tun_vnet_hdr", on_off(t->vnet_hdr));
-	uapi_text_append_line(text, "tun_tso", on_off(t->offloads & TUN_F_TSO4));
-#ifdef TUN_F_USO4
-	uapi_text_append_line(text, "tun_uso", on_off(t->offloads & TUN_F_USO4));
-#endif
+	uapi_text_append_line(text, "tun_tso", on_off(tun_has_tso(t)));
+	uapi_text_append_line(text, "tun_uso", on_off(tun_has_uso(t)));
 	uapi_text_append_line(text, "multi_queue", on_off(t->n_queues > 1));
 	uapi_text_append_line(text, "udp_gso", gso_off ? "refused" : "on");
 	uapi_text_append_line(text, "udp_gro", g ? on_off(g->gro) : "down");

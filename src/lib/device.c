@@ -236,7 +236,7 @@ static int create_workers(struct ringtun_device *d, uint32_t n)
 			.wake_fd = d->worker_wake_fds[i],
 			.vnet_hdr = d->tun.vnet_hdr,
 			.gro_tcp = d->tun.vnet_hdr && d->params.tun_tso != RINGTUN_OFF,
-			.gro_udp = d->tun.vnet_hdr && (d->tun.offloads & TUN_F_USO4),
+			.gro_udp = d->tun.vnet_hdr && tun_has_uso(&d->tun),
 		};
 		int r = worker_init(&d->workers[i], &wp);
 		if (r < 0)

@@ -227,3 +227,13 @@ void tun_close(struct tun *tun)
 	while (tun->n_queues > 0)
 		(void)close(tun->fd[--tun->n_queues]);
 }
+
+bool tun_has_tso(const struct tun *tun)
+{
+	return tun->offloads & TUN_F_TSO4;
+}
+
+bool tun_has_uso(const struct tun *tun)
+{
+	return tun->offloads & TUN_F_USO4;
+}

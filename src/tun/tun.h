@@ -47,6 +47,10 @@ MUST_CHECK int tun_adopt(struct tun *ret, int fd, const struct tun_params *param
  * in force. */
 unsigned tun_set_offloads(struct tun *tun, const struct tun_params *params);
 
+/* Which offloads are in force, whatever the headers at hand know of. */
+bool tun_has_tso(const struct tun *tun);
+bool tun_has_uso(const struct tun *tun);
+
 /* Whether the device still exists, in whatever network namespace. */
 bool tun_is_alive(const struct tun *tun);
 
