@@ -52,6 +52,11 @@ static void retransmit_due(struct control *c, struct peer *p, uint64_t now_ns)
 
 void peer_timers_due(struct control *c, struct peer *p, uint64_t now_ns)
 {
+	if (!c->has_sockets) { /* armed by a worker while the interface went down (P-400) */
+		timers_stop(&p->timers);
+		peer_plan(c, p);
+		return;
+	}
 	unsigned due = timers_expire(&p->timers, now_ns);
 
 	if (due & BIT(TIMER_RETRANSMIT_HANDSHAKE))
