@@ -17,7 +17,7 @@ from lib.report import check as ensure
 from lib.report import equal, skip
 from lib.wgpeer_check import check, main
 from lib.wgpeer_rig import FAR4, FAR6, HOST4, HOST6, INNER4, QUIET
-from lib.wgpeer_udp import Tap, Udp
+from lib.wgpeer_udp import UDP_SEGMENT, Tap, Udp
 
 OTHER4, OTHER6 = "192.0.2.11", "2001:db8::11"  # second addresses of the host
 ADDRESS_IN_USE = -98
@@ -79,7 +79,7 @@ def not_roaming(rig):
     session = p.connect()
     old = session.seal(p.marked(1))
     p.send(old)
-    equal(rig.marks(0.2), [1], "delivered packets")
+    rig.delivers([1])
     elsewhere = rig.udp(FAR6)
     forged = session.seal(p.marked(2))
     p.send(old, udp=elsewhere)
@@ -116,7 +116,7 @@ def endpoint_configured(rig):
         p.silent(udp=udp)
         roamed(rig, p, session, udp)
     p.send_in(session)
-    equal(rig.marks(), [1], "delivered packets")
+    rig.delivers([1])
     roamed(rig, p, session, p.udp)
 
 
@@ -215,6 +215,21 @@ def sticky_per_peer(rig):
         pairs.append((p, session, address))
     for p, session, address in pairs:
         equal(source_of_data(rig, p, session), address, "source of data")
+
+
+@check("P-345 also when the datagrams came as one large segment", known=True)
+def sticky_coalesced(rig):
+    add_addresses(rig)
+    for far, addresses in ((FAR4, (OTHER4, HOST4)), (FAR6, (OTHER6, HOST6))):
+        p = rig.peer(address=far)
+        session = p.connect()
+        for address in addresses * 2:
+            data = [session.seal(p.marked(n)) for n in range(20)]
+            p.udp.socket.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(data[0]))
+            p.send(b"".join(data), to=(address, rig.port))
+            p.udp.socket.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+            rig.delivers(range(20))
+            equal(source_of_data(rig, p, session), address, "source of data")
 
 
 @check("P-346 the sticky source ends with a configured endpoint")
@@ -492,7 +507,7 @@ def send_errors(rig):
             equal(inner.mark_of(good.plaintext(session)), mark, "packet of the good peer")
     for p, s in bad:
         p.send_in(s)
-    equal(len(rig.marks()), len(bad), "packets received afterwards")
+    equal(len(rig.marks(n=len(bad))), len(bad), "packets received afterwards")
 
 
 @check("P-367 ICMP errors about what was sent are ignored")
@@ -520,6 +535,10 @@ def moved_interface(rig):
     rig.tun = rig.own(Tap(inside, rig.ifname))
     session = p.connect()
     rig.works(p, session)
+    rig.link("mtu", "1301", ns=inside)  # a change of the MTU is seen there too
+    time.sleep(0.2)
+    rig.inject(inner.sized(INNER4, p.inner4, 1300))
+    equal(len(p.plaintext(session)), 1301, "padded length at MTU 1301")
     rig.link("down", ns=inside)
     ensure(wait_until(lambda: not rig.sockets(), 3), "sockets are open while down")
     rig.up(ns=inside)
@@ -550,9 +569,9 @@ def new_key(rig):
     unconfirmed = p.handshake()
     expire_by_new_key(rig)
     p.send_in(current, 3)
-    equal(rig.marks(), [3], "packets on the old session, which may still be received")
+    rig.delivers([3], "packets on the old session, which may still be received")
     p.send_in(unconfirmed, 4)
-    equal(rig.marks(), [4], "packets on the unconfirmed session")
+    rig.delivers([4], "packets on the unconfirmed session")
     p.drain()
     rig.send_out(p, 5)
     received = p.receive_initiation()  # though a response was sent less than 5 s ago

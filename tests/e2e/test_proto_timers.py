@@ -332,22 +332,17 @@ def unanswered(rig, peer, session):
     return peer.answer(received)
 
 
-def receives(rig, peer, session):
-    peer.send_in(session, 60)
-    return rig.marks() == [60]
-
-
 @check("P-171 as initiator with next empty: current becomes previous", timeout=60, waits=True)
 def initiator_rotation(rig):
     p = rig.peer(endpoint=True)
     oldest = p.called()
     old = unanswered(rig, p, oldest)
     p.keepalive(old)
-    ensure(receives(rig, p, oldest), "previous does not receive")
+    ensure(rig.takes(p, oldest), "previous does not receive")
     new = unanswered(rig, p, old)
     p.keepalive(new)
-    ensure(receives(rig, p, old), "previous does not receive")
-    ensure(not receives(rig, p, oldest), "the pair before previous still receives")
+    ensure(rig.takes(p, old), "previous does not receive")
+    ensure(rig.refuses(p, oldest), "the pair before previous still receives")
     rig.works(p, new)
 
 
@@ -359,8 +354,8 @@ def initiator_rotation_next(rig):
     unconfirmed = p.handshake()
     new = unanswered(rig, p, current)
     p.keepalive(new)
-    ensure(not receives(rig, p, current), "the old current still receives")
-    ensure(receives(rig, p, unconfirmed), "what was next does not receive as previous")
+    ensure(rig.refuses(p, current), "the old current still receives")
+    ensure(rig.takes(p, unconfirmed), "what was next does not receive as previous")
     rig.works(p, new)  # and did not become current
 
 

@@ -213,7 +213,7 @@ def reserved_transport(rig):
     for at in (1, 2, 3):
         p.send(flipped(message, at))
     p.send(message)
-    equal(rig.marks(), [1], "delivered packets")
+    rig.delivers([1])
 
 
 @check("P-034 a reserved byte that is not zero: cookie reply", timeout=20)
@@ -258,6 +258,20 @@ def flipped_fields(rig):
     p.silent()
     p.send_initiation(i)
     i.consume(p.expect(wg.RESPONSE).data)
+
+
+@check("P-050 P-440 P-480 every message type before there is a key or a peer", key=False)
+def before_configuration(rig):
+    p = rig.peer(configure=False)
+    for public in (rig.public, p.public, wg.public_of(wg.ZERO_KEY), wg.ZERO_KEY):
+        p.send(wg.Initiation(p.private, public).message)
+    for n in (0, 1, 32, 64, 92, 148, 1400):
+        for kind in range(6):
+            p.send((struct.pack("<I", kind) + os.urandom(n))[:n])
+    p.silent()
+    rig.set(f"private_key={rig.private.hex()}\n")
+    rig.set_peer(p, *(f"allowed_ip={a}" for a in p.allowed))
+    rig.works(p, p.connect())
 
 
 @check("P-053 P-440 an initiation of an unknown peer is dropped")
@@ -522,8 +536,17 @@ def simultaneous(rig):
     p.silent(why="after the response to an initiation that was overwritten")
     p.send_in(other, 1)
     p.send_in(session, 2)
-    equal(rig.marks(), [2], "delivered packets")
+    rig.delivers([2])
     equal(inner.mark_of(p.plaintext(session)), 1, "the staged packet")
+
+
+@check("P-067 P-072 a response after 4.9 s still counts", waits=True)
+def response_late(rig):
+    p, r = pending(rig)
+    time.sleep(max(0.0, r.time + 4.9 - time.time()))
+    session = p.answer(r)
+    p.transport(session)
+    rig.works(p, session)
 
 
 @check("P-067 the response is checked with the pre-shared key of now")
@@ -703,6 +726,24 @@ def silence(rig):
     p.silent(0)
     equal(rig.state(p), before, "state of the peer")
     rig.works(p, session)
+
+
+@check("P-443 nothing that strangers send fills the log", known=True)
+def log_stays_small(rig):
+    p = rig.peer()
+    session = p.connect()
+    before = len(rig.daemon.log())
+    stranger = wg.Initiation(wg.new_private(), rig.public)
+    forged = session.seal(p.marked(1))
+    for n in range(500):
+        for data in (b"x" * (n % 200), stranger.message, flipped(stranger.message, 120),
+                     flipped(forged, 40), p.initiation(stamp=wg.tai64n(1)).message):
+            p.send(data)
+    for n in range(300):
+        rig.inject(inner.sized("10.99.0.1", "10.222.0.1", 60))
+    rig.works(p, session)
+    grown = rig.daemon.log()[before:]
+    ensure(grown.count("\n") < 10, f"{grown.count(chr(10))} lines, such as {grown[-200:]}")
 
 
 if __name__ == "__main__":

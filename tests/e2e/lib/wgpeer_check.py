@@ -21,7 +21,11 @@ import traceback
 from typing import Callable, Optional
 
 from . import netns, report
-from .wgpeer_rig import Rig
+
+try:
+    from .wgpeer_rig import Rig
+except ModuleNotFoundError as e:
+    sys.exit(f"not ok setup: {e}; the Debian package is python3-cryptography")
 
 FAILED, SKIPPED = 1, 2
 

@@ -15,7 +15,7 @@ from . import wgpeer_inner as inner
 from . import wgpeer_uapi as uapi
 from .netns import wait_until
 from .report import Failed, check, equal
-from .wgpeer_udp import Tap, Udp
+from .wgpeer_udp import PATIENCE, Tap, Udp
 
 HOST4, HOST6 = "192.0.2.1", "2001:db8::1"
 FAR4, FAR6 = "192.0.2.2", "2001:db8::2"
@@ -139,14 +139,28 @@ class Rig:
         """The next packet the daemon wrote to the TUN, or None."""
         return self.tun.recv(timeout, match)
 
-    def marks(self, quiet=QUIET):
-        """The marks of all packets that the daemon writes to the TUN."""
-        return [inner.mark_of(p) for p in self.tun.all(quiet, inner.is_marked)]
+    def marks(self, quiet=QUIET, n=0):
+        """The marks of all packets that the daemon writes to the TUN, of which @n are due."""
+        return [inner.mark_of(p) for p in self.tun.all(quiet, inner.is_marked, n)]
+
+    def delivers(self, marks, what="delivered packets", quiet=QUIET):
+        """The daemon writes the packets with these @marks to the TUN and no other."""
+        equal(self.marks(quiet, len(marks)), list(marks), what)
 
     def send_out(self, peer, mark=1, v6=False, **kw):
         """A marked packet from the host to @peer."""
         src, dst = (INNER6, peer.inner6) if v6 else (INNER4, peer.inner4)
         self.inject(inner.marked(src, dst, mark, **kw))
+
+    def takes(self, peer, session):
+        """The daemon accepts packets of @session."""
+        peer.send_in(session, 60)
+        return self.marks(0.05, 1) == [60]
+
+    def refuses(self, peer, session):
+        """The daemon does not accept packets of @session."""
+        peer.send_in(session, 60)
+        return self.marks() == []
 
     def works(self, peer, session, mark=77):
         """Packets flow both ways through @session."""
@@ -202,10 +216,10 @@ class Peer:
         d = (udp or self.udp).recv(seconds)
         check(d is None, f"{describe(d)} where nothing is due {why}".rstrip())
 
-    def drain(self, quiet=0.1):
-        """Everything that arrives until it is quiet."""
+    def drain(self, quiet=0.1, n=0):
+        """Everything that arrives until it is quiet; more patience for the first @n."""
         got = []
-        while (d := self.recv(quiet)) is not None:
+        while (d := self.recv(quiet if len(got) >= n else PATIENCE)) is not None:
             got.append(d)
         return got
 

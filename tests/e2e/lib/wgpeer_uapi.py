@@ -3,16 +3,29 @@
 
 import dataclasses
 import socket
+import time
 
 from . import netns
 from .report import Failed, check
+
+
+def connect(ifname, timeout):
+    """Waits while the backlog is full, as a blocking connect would."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            return netns.uapi_connect(ifname, timeout)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 class Client:
     """One connection."""
 
     def __init__(self, ifname, timeout=5):
-        self.socket = netns.uapi_connect(ifname, timeout)
+        self.socket = connect(ifname, timeout)
         self.rest = b""
 
     def __enter__(self):

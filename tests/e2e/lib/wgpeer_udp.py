@@ -12,10 +12,11 @@ from . import wgpeer_inner as inner
 
 SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
 IP_PKTINFO, IP_RECVTTL = 8, 12
-UDP_NO_CHECK6_TX = 101
+UDP_NO_CHECK6_TX, UDP_SEGMENT = 101, 103
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 3, 0x0800, 0x86DD
 PACKET_OUTGOING = 4
 BUFFER = 8 << 20
+PATIENCE = 3.0  # seconds that a busy machine may need
 
 
 @dataclasses.dataclass
@@ -127,9 +128,9 @@ class Tap:
             if source[2] != PACKET_OUTGOING and (match is None or match(packet)):
                 return packet
 
-    def all(self, quiet, match=None):
-        """Every packet until none came for @quiet seconds."""
+    def all(self, quiet, match=None, n=0):
+        """Every packet until none came for @quiet seconds; more patience for the first @n."""
         packets = []
-        while (p := self.recv(quiet, match)) is not None:
+        while (p := self.recv(quiet if len(packets) >= n else PATIENCE, match)) is not None:
             packets.append(p)
         return packets
