@@ -16,6 +16,8 @@
 enum {
 	DEFAULT_BUFFERS = 4,
 	SLOT_LEN = 65536,
+	ID_WAITS = 0x100,  /* in the number of a read: the one that waits */
+	FIRST_BACKLOG = 4, /* packets; doubles as long as it is met */
 	VNET_LEN = sizeof(struct virtio_net_hdr),
 	MAX_ENTRIES_FOR_OUTPUT = 1000, /* of a submit(); one is normal */
 	MAX_CANCEL_ENTRIES = 1000,
@@ -38,17 +40,38 @@ static void complete_read(struct io_uring_engine *e, uint16_t id, int res)
 	uint32_t head = e->vnet_hdr ? VNET_LEN : 0;
 	if (res > (int)head) {
 		slots_fill(&e->reads, id, (uint32_t)res - head);
-		e->more_expected = true;
 		return;
 	}
 	e->reads.free[e->reads.n_free++] = id;
-	e->more_expected = false;
+	e->read_ran_dry = true;
 	if (res == -EBADFD)
 		e->tun_gone = true;
 	else if (res == -EOPNOTSUPP && e->read_flags)
 		e->read_flags = 0; /* such a TUN never waits, as it is non-blocking */
 	else if (res != -EAGAIN && res != -ECANCELED && res != -EINTR)
 		io_stat_add(&e->stats->read_errors, 1);
+}
+
+/* The read that waits for the next packet is done. If it did not have to wait at all, packets come
+ * faster than we fetch them: then hope for more next time. */
+static void complete_armed_read(struct io_uring_engine *e, uint16_t id, int res)
+{
+	complete_read(e, id, res);
+	e->read_armed = false;
+	e->read_polls |= res == -EAGAIN;
+	e->read_due = res > 0;
+	if (res <= 0)
+		return;
+	uint32_t *last = &e->read_goal[e->read_kind];
+	if (!e->read_just_armed) {
+		e->read_kind = READ_WOKEN;
+		e->read_goal[READ_BACKLOG] = FIRST_BACKLOG;
+	} else {
+		if (!e->read_ran_dry)
+			*last = MIN(*last + *last / (e->read_kind == READ_WOKEN ? 4 : 1) + 1,
+				    (uint32_t)MAX_READS);
+		e->read_kind = READ_BACKLOG;
+	}
 }
 
 static void complete_send(struct io_uring_engine *e, struct io_send *s, int res)
@@ -76,15 +99,14 @@ static void complete(struct io_uring_engine *e, const struct io_uring_cqe *cqe)
 	void *p = (void *)(uintptr_t)(cqe->user_data & ~(uint64_t)TAG_MASK);
 	switch ((enum tag)(cqe->user_data & TAG_MASK)) {
 	case TAG_READ:
-		complete_read(e, id & (N_READS - 1), cqe->res);
-		if (id >= N_READS) { /* the one that waits */
-			e->read_armed = false;
-			e->read_polls |= cqe->res == -EAGAIN;
-		}
+		if (!(id & ID_WAITS))
+			complete_read(e, id, cqe->res);
+		else
+			complete_armed_read(e, (uint16_t)(id - ID_WAITS), cqe->res);
 		break;
 	case TAG_POLL:
 		e->read_armed = false;
-		e->more_expected = true; /* the read will tell, also that the TUN is gone */
+		e->read_due = true; /* the read will tell, also that the TUN is gone */
 		break;
 	case TAG_RECV4:
 		recv_side_complete(&e->recv4, cqe, e->stats);
@@ -123,6 +145,7 @@ static int enter_and_reap(struct io_uring_engine *e, unsigned n_wait, uint64_t t
 {
 	int r = uring_enter(&e->uring, n_wait, timeout_ns);
 	reap(e);
+	e->read_just_armed = false;
 	return r;
 }
 
@@ -143,7 +166,7 @@ static bool queue_read(struct io_uring_engine *e, bool waits)
 		(uint64_t)(uintptr_t)(e->read_mem + (size_t)id * READ_STRIDE + CACHELINE - head);
 	sqe->len = head + IO_MAX_DATAGRAM;
 	sqe->rw_flags = waits ? 0 : e->read_flags;
-	sqe->user_data = tagged_id(TAG_READ, (uint16_t)(waits ? id + N_READS : id));
+	sqe->user_data = tagged_id(TAG_READ, (uint16_t)(waits ? id | ID_WAITS : id));
 	if (waits)
 		e->armed_id = id;
 	return true;
@@ -151,10 +174,10 @@ static bool queue_read(struct io_uring_engine *e, bool waits)
 
 static void arm_read(struct io_uring_engine *e)
 {
-	if (e->read_armed || e->more_expected || e->fds.tun < 0 || e->tun_gone)
+	if (e->read_armed || e->read_due || e->fds.tun < 0 || e->tun_gone)
 		return;
 	if (!e->read_polls) {
-		e->read_armed = queue_read(e, true);
+		e->read_armed = e->read_just_armed = queue_read(e, true);
 		return;
 	}
 	struct io_uring_sqe *sqe = uring_sqe(&e->uring, FILE_TUN);
@@ -188,26 +211,34 @@ static void arm_all(struct io_uring_engine *e)
 	arm_read(e);
 }
 
-/* Packets that are there now, without waiting. The first try is small, a full one doubles the next. */
+/* Fetches what else is there now, in one entry. As many as came last time; a read that finds nothing
+ * costs half of one that does, and tells that we wanted too much. */
 static void read_more(struct io_uring_engine *e, uint32_t n)
 {
+	n = MIN(n, slots_wanted(e->budget, e->read_mean_len, MAX_READS));
+	n = MIN(n, e->read_goal[e->read_kind]);
 	uint32_t ready = slots_n_ready(&e->reads);
-	n = MIN(n, slots_wanted(e->budget, e->read_mean_len, N_READS));
-	n = MIN(n, 2 * e->last_burst + 2);
+	e->read_due = false;
+	e->read_ran_dry = false;
+	if (ready >= n)
+		return; /* the usual case of a lone packet: no entry at all */
 	for (uint32_t i = ready; i < n && queue_read(e, false); i++)
 		;
 	(void)enter_and_reap(e, 0, 0);
+	if (e->read_ran_dry)
+		e->read_goal[e->read_kind] = MAX(slots_n_ready(&e->reads), 1U);
 }
 
 static uint32_t uring_read_burst(struct io *io, struct io_packet *p, uint32_t n)
 {
 	struct io_uring_engine *e = engine_of(io);
 	slots_release(&e->reads);
-	if (e->more_expected && !e->read_armed)
+	if (e->read_due)
 		read_more(e, n);
 
 	uint32_t n_out = 0;
 	uint32_t head = e->vnet_hdr ? VNET_LEN : 0;
+	n = MIN(n, (uint32_t)MAX_READS);
 	while (n_out < n && slots_n_ready(&e->reads) > 0) {
 		struct filled f = slots_hand_out(&e->reads);
 		uint8_t *data = e->read_mem + (size_t)f.id * READ_STRIDE + CACHELINE;
@@ -218,7 +249,6 @@ static uint32_t uring_read_burst(struct io *io, struct io_packet *p, uint32_t n)
 		memcpy(&p[n_out].vnet, data - head, head);
 		n_out++;
 	}
-	e->last_burst = n_out;
 	return n_out;
 }
 
@@ -340,7 +370,7 @@ static void uring_submit(struct io *io)
 
 static bool has_input(const struct io_uring_engine *e)
 {
-	return e->more_expected || e->woken || slots_n_ready(&e->reads) > 0 ||
+	return e->read_due || e->woken || slots_n_ready(&e->reads) > 0 ||
 	       slots_n_ready(&e->recv4.slots) > 0 || slots_n_ready(&e->recv6.slots) > 0;
 }
 
@@ -387,7 +417,7 @@ static int cancel(struct io_uring_engine *e, bool tun, bool wake)
 		queue_cancel(e, tagged_id(TAG_RECV6, 0));
 	if (tun && e->read_armed)
 		queue_cancel(e, e->read_polls ? tagged_id(TAG_POLL, 0)
-					      : tagged_id(TAG_READ, e->armed_id + N_READS));
+					      : tagged_id(TAG_READ, e->armed_id | ID_WAITS));
 	if (wake && e->wake_armed)
 		queue_cancel(e, tagged_id(TAG_WAKE, 0));
 	int r = 0;
@@ -473,6 +503,8 @@ int io_uring_create(struct io **ret_io, const struct io_params *params, struct i
 	e->stats = stats;
 	e->vnet_hdr = params->vnet_hdr;
 	e->read_flags = RWF_NOWAIT;
+	e->read_goal[READ_WOKEN] = 1;
+	e->read_goal[READ_BACKLOG] = FIRST_BACKLOG;
 	e->sender = (struct io_sender){ .stats = stats, .gso = params->udp_gso };
 	e->budget = n_buffers * SLOT_LEN;
 	slots_init(&e->reads, N_READS);

@@ -13,11 +13,13 @@
 #include "uring/uring.h"
 
 enum {
-	N_ENTRIES = 256, /* submissions of one entry into the kernel */
-	N_READS = 64,    /* TUN packets of one burst */
-	N_RECVS = 32,    /* receive buffers per family; a power of two */
-	MIN_BUFFERS = 4, /* in use, however large the packets are */
-	MAX_MSGS = 128,  /* sends until they are submitted */
+	N_ENTRIES = 256,         /* submissions of one entry into the kernel */
+	MAX_READS = 64,          /* TUN packets of one burst */
+	N_READS = MAX_READS + 1, /* buffers: one is left to wait in the kernel */
+	N_RECVS = 32,            /* receive buffers per family; a power of two */
+	MAX_RECVS = N_RECVS - 8, /* datagrams of one burst and family; the kernel has the rest */
+	MIN_BUFFERS = 4,         /* in use, however large the packets are */
+	MAX_MSGS = 128,          /* sends until they are submitted */
 
 	/* The vnet header ends on a cache line, so that the packet begins on the next. An odd number
 	 * of lines apart, so that the beginnings do not all fall into one set of the cache. */
@@ -75,15 +77,18 @@ struct io_uring_engine {
 	bool vnet_hdr;
 	bool tun_gone;
 
-	/* TUN reads. At most one waits in the kernel; more are tried when there is reason to expect
-	 * packets, and do not wait. */
+	/* TUN reads. At most one waits in the kernel. When it is done, others are tried that do not
+	 * wait, if experience says that they will find something. */
 	bool read_armed;
+	bool read_just_armed; /* in the entry that is to come */
+	bool read_due;        /* the one that waited is done: there may be more */
+	bool read_ran_dry;
 	bool read_polls;   /* this kernel's TUN can not wait in a read: wait by poll */
 	int read_flags;    /* RWF_NOWAIT, if this kernel's TUN knows it */
 	uint16_t armed_id; /* buffer of the read that waits */
-	bool more_expected;
+	enum read_kind { READ_WOKEN, READ_BACKLOG } read_kind; /* did the last one have to wait? */
+	uint32_t read_goal[2];  /* packets to hope for, by kind: as many as came last time */
 	uint32_t read_mean_len; /* bytes, sliding */
-	uint32_t last_burst;    /* packets */
 	struct slots reads;
 	uint8_t *read_mem; /* N_READS of READ_STRIDE */
 

@@ -108,6 +108,7 @@ uint32_t recv_side_burst(struct recv_side *r, struct io_datagram *d, uint32_t n,
 			 struct io_stats *stats)
 {
 	uint32_t n_out = 0;
+	n = MIN(n, (uint32_t)MAX_RECVS);
 	while (n_out < n && slots_n_ready(&r->slots) > 0) {
 		struct filled f = slots_hand_out(&r->slots);
 		mean_add(&r->mean_len, f.len);
