@@ -132,9 +132,9 @@ class Netns:
             finally:
                 setns(old.fileno())
 
-    def socket(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM):
+    def socket(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM, protocol=0):
         with self.enter():
-            return socket.socket(family, kind)
+            return socket.socket(family, kind, protocol)
 
     def pids(self):
         r = subprocess.run(["ip", "netns", "pids", self.name], stdout=subprocess.PIPE,
