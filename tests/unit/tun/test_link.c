@@ -95,7 +95,7 @@ Test(link, sets_up_what_a_tunnel_needs)
 		     LINK_TXQUEUELEN | LINK_GSO_MAX_SIZE | LINK_NO_ADDR_GEN | LINK_NO_REDIRECTS));
 	fixture_run("ip -d link show wg0 | grep -q 'mtu 1420 .*qlen 4000'");
 	fixture_run("ip -d link show wg0 | grep -q 'addrgenmode none .*gso_max_size 61612'");
-	cr_assert(eq(str, file_text("/proc/sys/net/ipv4/conf/wg0/send_redirects"), "0\n"));
+	cr_assert(eq(str, file_text("/proc/sys/net/ipv4/conf/wg0/send_redirects"), (char *)"0\n"));
 	fixture_run("ip link set wg0 up; ! ip -6 addr show dev wg0 | grep -q fe80");
 	cr_assert(eq(int, link_monitor_read(&monitor, &state), 0));
 	cr_assert(eq(u32, state.mtu, 1420));
@@ -130,7 +130,7 @@ Test(link, follows_up_down_mtu_and_name)
 {
 	open_all();
 	cr_assert(not(state.is_up));
-	cr_assert(eq(str, state.name, "wg0"));
+	cr_assert(eq(str, state.name, (char *)"wg0"));
 	cr_assert(eq(u32, state.ifindex, if_nametoindex("wg0")));
 	cr_assert(not(state.must_poll));
 
@@ -156,7 +156,7 @@ Test(link, follows_up_down_mtu_and_name)
 	fixture_run("ip link set wg0 name tunnel7");
 	cr_assert(eq(int, link_monitor_read(&monitor, &state), 0));
 	cr_assert(not(state.is_up));
-	cr_assert(eq(str, state.name, "tunnel7"));
+	cr_assert(eq(str, state.name, (char *)"tunnel7"));
 }
 
 Test(link, other_interfaces_do_not_matter)

@@ -31,7 +31,7 @@ Test(tun, opens_with_offloads_and_vanishes_when_closed)
 	struct tun tun;
 	struct tun_params p = { .name = "wg%d", .n_queues = 1 };
 	cr_assert(eq(int, tun_open(&tun, &p), 0));
-	cr_assert(eq(str, tun.name, "wg0"));
+	cr_assert(eq(str, tun.name, (char *)"wg0"));
 	cr_assert(tun.vnet_hdr);
 	cr_assert(not(tun.multi_queue));
 	cr_assert(eq(uint, tun.offloads & (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6),
@@ -80,7 +80,7 @@ Test(tun, attaches_all_queues)
 	for (int i = 0; i < 4; i++) {
 		struct ifreq ifr = { 0 };
 		cr_assert(eq(int, ioctl(tun.fd[i], TUNGETIFF, &ifr), 0));
-		cr_assert(eq(str, ifr.ifr_name, "wg0"));
+		cr_assert(eq(str, ifr.ifr_name, (char *)"wg0"));
 	}
 	/* More than the kernel or we allow: as many as there are. */
 	tun_close(&tun);
@@ -169,7 +169,7 @@ Test(tun, adopts_what_it_is_given)
 	int len = 12;
 	ioctl(fd, TUNSETVNETHDRSZ, &len);
 	cr_assert(eq(int, tun_adopt(&tun, fd, &p), 0));
-	cr_assert(eq(str, tun.name, "given0"));
+	cr_assert(eq(str, tun.name, (char *)"given0"));
 	cr_assert(tun.vnet_hdr);
 	cr_assert(eq(int, tun.n_queues, 1));
 	cr_assert(ne(uint, tun.offloads, 0));
