@@ -92,26 +92,34 @@ static int set_listen_port(struct control *c, uint16_t port)
 	return 0;
 }
 
+static int change_allowed_ip(struct allowedips *a, struct peer *p,
+			     const struct config_allowed_ip *ip)
+{
+	struct allowedips_prefix prefix = { .len = ip->len, .is_v6 = ip->is_v6 };
+
+	memcpy(prefix.addr, ip->addr, sizeof(prefix.addr));
+	if (!ip->remove)
+		return allowedips_insert(a, &prefix, &p->allowed); /* P-392 */
+	allowedips_remove(a, &prefix, &p->allowed);                /* P-393 */
+	return 0;
+}
+
+/* A reload (`wg syncconf`) replaces each peer's prefixes by the same ones, under traffic. */
 static int set_allowed_ips(struct control *c, struct peer *p, const struct config_set *set,
 			   const struct config_peer *section)
 {
 	struct allowedips *a = &c->device->allowedips;
 	const struct config_allowed_ip *ip = config_peer_allowed_ips(set, section);
+	struct list old;
+	int r = 0;
 
+	list_init(&old);
 	if (section->replace_allowed_ips)
-		allowedips_remove_owner(a, &p->allowed);
-	for (uint32_t i = 0; i < section->n_allowed_ips; i++) {
-		struct allowedips_prefix prefix = { .len = ip[i].len, .is_v6 = ip[i].is_v6 };
-		memcpy(prefix.addr, ip[i].addr, sizeof(prefix.addr));
-		if (ip[i].remove) {
-			allowedips_remove(a, &prefix, &p->allowed); /* P-393 */
-			continue;
-		}
-		int r = allowedips_insert(a, &prefix, &p->allowed); /* P-392 */
-		if (r < 0)
-			return r;
-	}
-	return 0;
+		allowedips_set_aside(&p->allowed, &old);
+	for (uint32_t i = 0; r == 0 && i < section->n_allowed_ips; i++)
+		r = change_allowed_ip(a, p, &ip[i]);
+	allowedips_remove_aside(a, &old);
+	return r;
 }
 
 /* Everything of a section but whether the peer exists. */

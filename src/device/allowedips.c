@@ -327,8 +327,20 @@ void allowedips_remove(struct allowedips *a, const struct allowedips_prefix *p,
 
 void allowedips_remove_owner(struct allowedips *a, struct allowedips_owner *o)
 {
-	while (!list_is_empty(&o->prefixes))
-		node_remove(a, list_entry(o->prefixes.next, struct allowedips_node, link));
+	allowedips_remove_aside(a, &o->prefixes);
+}
+
+void allowedips_set_aside(struct allowedips_owner *o, struct list *old)
+{
+	list_init(old);
+	list_push_back(&o->prefixes, old); /* the new head takes the old one's place */
+	list_remove(&o->prefixes);
+}
+
+void allowedips_remove_aside(struct allowedips *a, struct list *old)
+{
+	while (!list_is_empty(old))
+		node_remove(a, list_entry(old->next, struct allowedips_node, link));
 }
 
 bool allowedips_next(const struct allowedips_owner *o, const struct list **cursor,

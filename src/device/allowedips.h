@@ -61,6 +61,11 @@ void allowedips_remove(struct allowedips *a, const struct allowedips_prefix *p,
 /* Removes all prefixes of @o; costs nothing for those of others. */
 void allowedips_remove_owner(struct allowedips *a, struct allowedips_owner *o);
 
+/* Replacing all prefixes of @o without a moment in which one that stays matches nobody: set the old
+ * ones aside in @old (they stay in force), insert the new ones, and remove what is left aside. */
+void allowedips_set_aside(struct allowedips_owner *o, struct list *old);
+void allowedips_remove_aside(struct allowedips *a, struct list *old);
+
 /* Steps through the prefixes of @o in order of insertion: start with *@cursor = NULL. False at the
  * end. The table must not change meanwhile. */
 bool allowedips_next(const struct allowedips_owner *o, const struct list **cursor,

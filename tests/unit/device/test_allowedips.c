@@ -213,6 +213,28 @@ Test(allowedips, remove_owner_leaves_the_others)
 	cr_assert(eq(sz, table.n_nodes, 1));
 }
 
+/* A reload names all prefixes again: no lookup in between may miss one that stays. */
+Test(allowedips, replacing_never_uncovers_what_stays)
+{
+	struct list old;
+
+	insert("10.0.0.0/8", 0);
+	insert("10.1.0.0/16", 0);
+	insert("10.2.0.0/16", 1);
+	allowedips_set_aside(&owners[0], &old);
+	cr_assert(eq(int, lookup("10.1.1.1"), 0));
+	expect_prefixes(0, "");
+	insert("10.1.0.0/16", 0);
+	insert("10.3.0.0/16", 0);
+	cr_assert(eq(int, lookup("10.9.0.0"), 0));
+	allowedips_remove_aside(&table, &old);
+	expect_prefixes(0, "10.1.0.0/16 10.3.0.0/16");
+	cr_assert(eq(int, lookup("10.1.1.1"), 0));
+	cr_assert(eq(int, lookup("10.9.0.0"), -1));
+	cr_assert(eq(int, lookup("10.2.0.1"), 1));
+	cr_assert(eq(sz, table.n_prefixes, 3));
+}
+
 Test(allowedips, refuses_a_length_beyond_the_address)
 {
 	struct allowedips_prefix p4 = { .len = 33 };
