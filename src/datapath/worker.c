@@ -153,5 +153,7 @@ void worker_loop(struct worker *w)
 		}
 		atomic_fetch_add_explicit(&w->io_stats.loops, 1, memory_order_relaxed);
 	}
+	/* io_uring lets go of the TUN and the sockets at once only when this thread asks for it. */
+	(void)w->io->ops->set_fds(w->io, &(struct io_fds){ -1, -1, -1, -1 });
 	rcu_thread_unregister();
 }
