@@ -13,8 +13,8 @@
 #include "device/endpoint.h"
 
 enum {
-	/* A transaction may name a peer more than once: `syncconf` from one full table of 65536 peers
-	 * to another takes two sections for each. More is -ENOMEM (U-024). */
+	/* A transaction may name a peer more than once: `syncconf` from one full table of 65536
+	 * peers to another takes two sections for each. More is -ENOMEM (U-024). */
 	CONFIG_MAX_SECTIONS = 2 * 65536,
 	CONFIG_MAX_ALLOWED_IPS = 2 * 1024 * 1024,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The text protocol, outbound. A text is a list of chunks: a reply of many megabytes is never copied
- * to grow, and gives its memory back while the client reads. Lines are put together by hand, as the
- * table of a big gateway has most of a million of them. */
+/* The text protocol, outbound. A text is a list of chunks: a reply of many megabytes is never
+ * copied to grow, and gives its memory back while the client reads. Lines are put together by hand,
+ * as the table of a big gateway has most of a million of them. */
 #include "control/uapi_format.h"
 
 #include <assert.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The text protocol, inbound. Lines that arrive whole are parsed where they lie; only the piece of a
- * line at the end of a read is kept, and wiped when it was used. */
+/* The text protocol, inbound. Lines that arrive whole are parsed where they lie; only the piece of
+ * a line at the end of a read is kept, and wiped when it was used. */
 #include "control/uapi_parse.h"
 
 #include <arpa/inet.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* The text protocol, inbound: bytes in pieces of any size become one transaction at a time
- * (U-010..U-028). No I/O but the look-up of interface names in endpoint scopes. Memory is bounded by
- * one line and the parsed configuration, never by the text. Not thread-safe. */
+ * (U-010..U-028). No I/O but the look-up of interface names in endpoint scopes. Memory is bounded
+ * by one line and the parsed configuration, never by the text. Not thread-safe. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Serves UAPI. A connection reads only while it has nothing to send and no transaction to carry out,
- * so what it holds is bounded by one read, one parsed transaction and one reply, and replies come in
- * order. Work that does not fit into one slice waits in a list for the next tick. */
+/* Serves UAPI. A connection reads only while it has nothing to send and no transaction to carry
+ * out, so what it holds is bounded by one read, one parsed transaction and one reply, and replies
+ * come in order. Work that does not fit into one slice waits in a list for the next tick. */
 #include "control/uapi_server.h"
 
 #include <errno.h>
@@ -104,8 +104,8 @@ static void conn_close(struct conn *conn)
 	}
 }
 
-/* Its next turn is the server's to give. Until then a closed or readable peer must not wake the loop,
- * which could do nothing about it. */
+/* Its next turn is the server's to give. Until then a closed or readable peer must not wake the
+ * loop, which could do nothing about it. */
 static void conn_wait(struct conn *conn)
 {
 	(void)conn_watch(conn, 0);

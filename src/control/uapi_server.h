@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Serves UAPI on listening sockets and connected streams, as part of the caller's epoll loop: every
- * descriptor is registered there with a struct fd_handler. It never blocks and gives each connection
- * a bounded slice per event; it neither applies nor knows configuration (struct uapi_handler does).
- * Control thread only. */
+ * descriptor is registered there with a struct fd_handler. It never blocks and gives each
+ * connection a bounded slice per event; it neither applies nor knows configuration (struct
+ * uapi_handler does). Control thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,15 +22,17 @@ enum {
 };
 
 struct uapi_handler {
-	/* Applies a well-formed transaction (U-029). 0, or the -errno to reply. -EAGAIN = there is more
-	 * to do: it is called again with the same @set at the next uapi_server_tick(), and meanwhile no
-	 * other transaction begins, so that a `get` sees all of it or nothing (P-395). */
+	/* Applies a well-formed transaction (U-029). 0, or the -errno to reply. -EAGAIN = there
+	 * is more to do: it is called again with the same @set at the next uapi_server_tick(),
+	 * and meanwhile no other transaction begins, so that a `get` sees all of it or nothing
+	 * (P-395). */
 	int (*set)(void *ctx, const struct config_set *set);
-	/* Append the lines of a reply, without the errno line. 0, or -errno: the text is dropped. */
+	/* Append the lines of a reply, without the errno line. 0, or -errno: the text is
+	 * dropped. */
 	int (*get)(void *ctx, struct uapi_text *text);
 	int (*status)(void *ctx, struct uapi_text *text);
-	/* A connected stream given to uapi_server_add() was closed by its other end. May be called from
-	 * any function below that gets a time; must not destroy the server. */
+	/* A connected stream given to uapi_server_add() was closed by its other end. May be called
+	 * from any function below that gets a time; must not destroy the server. */
 	void (*stream_closed)(void *ctx);
 	void *ctx;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Where the daemon's log goes: standard output, a file, the system log, or nowhere. Any thread may
- * write; a sink that does not take a line loses it, and the loss is reported, as nobody may wait for
- * a terminal. */
+ * write; a sink that does not take a line loses it, and the loss is reported, as nobody may wait
+ * for a terminal. */
 #pragma once
 
 #include <net/if.h>

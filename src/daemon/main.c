@@ -135,8 +135,8 @@ static int create_device(struct daemon *d)
 	return r < 0 ? daemon_fail(d, explain_create_error(o, r), r) : 0;
 }
 
-/* The control socket: ours, or one that was handed over. A handed-over listener has the standard name
- * if it has one at all; a connected stream has none. */
+/* The control socket: ours, or one that was handed over. A handed-over listener has the standard
+ * name if it has one at all; a connected stream has none. */
 static int open_control(struct daemon *d)
 {
 	const char *name = ringtun_device_name(d->device);
@@ -269,7 +269,7 @@ static int run_in_background(struct daemon *d)
 		return EXIT_FAILURE;
 	}
 
-	/* A stdout that is held would hang the caller's $(...), so only who asked for a log has it. */
+	/* A held stdout would hang the caller's $(...): only who asked for a log has it. */
 	bool has_file = d->options->log_file != NULL;
 	bool keep_output = d->options->log_requested && !has_file;
 	const int keep[] = { report_fd, d->options->tun_fd, d->options->uapi_fd,

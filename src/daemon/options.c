@@ -224,8 +224,8 @@ static bool parse_ignored(struct options *options, const struct option_row *row,
 	return add_note(options, row);
 }
 
-/* Documented as WG_SUDO=1, refused by the option parser of those who document it: any text is taken,
- * and what means "no" means no. */
+/* Documented as WG_SUDO=1, and refused by the option parsers of those who document it. Here any
+ * text is taken, and what means "no" means no. */
 static bool parse_sudo(struct options *options, const struct option_row *row, const char *value)
 {
 	static const char *const no[] = { "0", "false", "no", "off" };
@@ -271,9 +271,9 @@ static const struct option_row rows[] = {
 	{ "disable-multi-queue", NULL, NULL,
 	  "as --multi-queue=off", .parse = parse_disable_multi_queue },
 	{ "steering", "RINGTUN_STEERING", "auto|on|off",
-	  "let the kernel choose the worker of a datagram", .parse = parse_switch, FIELD(steering) },
+	  "let the kernel choose a datagram's worker", .parse = parse_switch, FIELD(steering) },
 	{ "cpu-mask", "RINGTUN_CPU_MASK", "LIST",
-	  "vector kernels to allow: all, none, avx2,avx512,...", .parse = parse_string, FIELD(cpu_mask) },
+	  "vector kernels to allow: none, avx2,avx512", .parse = parse_string, FIELD(cpu_mask) },
 	{ "status", NULL, "INTERFACE",
 	  "show the state of a running daemon", .parse = parse_status },
 	{ "json", NULL, NULL, "with --status: as JSON", .parse = parse_json },

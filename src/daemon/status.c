@@ -16,6 +16,7 @@
 
 enum {
 	TIMEOUT_SEC = 10,
+	MAX_ERRNO = 4096,
 	MAX_NUMBER_LEN = 19, /* digits; what is longer may not fit a reader's integer */
 };
 
@@ -128,11 +129,6 @@ static void json_begin_object(struct printer *p, enum section section)
 	p->has_member = false;
 }
 
-static void text_begin_object(struct printer *p, enum section section)
-{
-	(void)fputc('\n', p->out);
-}
-
 static void print_pair(struct printer *p, const char *key, const char *value)
 {
 	if (!p->json) {
@@ -174,7 +170,7 @@ static void print_line(struct printer *p, const char *key, const char *value)
 		if (p->json)
 			json_begin_object(p, section);
 		else
-			text_begin_object(p, section);
+			(void)fputc('\n', p->out);
 		p->section = section;
 	}
 	print_pair(p, key, value);
@@ -220,9 +216,9 @@ int status_print(FILE *in, FILE *out, bool json)
 			print_line(&p, line, equals + 1);
 			continue;
 		}
-		int error = abs(atoi(equals + 1));
+		long error = labs(strtol(equals + 1, NULL, 10));
 		if (error)
-			return -error;
+			return error < MAX_ERRNO ? (int)-error : -EPROTO;
 		print_end(&p);
 		return 0;
 	}

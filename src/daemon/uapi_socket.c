@@ -102,7 +102,8 @@ static int clear_stale(const struct sockaddr_un *addr)
 	return unlink(addr->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* Gives the socket file @from the name @to if nobody has it. 0 or -errno, -EEXIST if it is taken. */
+/* Gives the socket file @from the name @to if nobody has it. 0, -EEXIST if it is taken, or
+ * -errno. */
 static int rename_exclusively(const char *from, const char *to)
 {
 	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)

@@ -29,12 +29,12 @@ void uapi_socket_init(struct uapi_socket *sock);
 MUST_CHECK int uapi_socket_listen(struct uapi_socket *sock, const char *dir, const char *name,
 				  int *ret_fd);
 
-/* Watches the name of a socket that was made by somebody else (WG_UAPI_FD). 0, or -errno: there is no
- * such socket. */
+/* Watches the name of a socket that was made by somebody else (WG_UAPI_FD). 0, or -errno: there is
+ * no such socket. */
 MUST_CHECK int uapi_socket_adopt(struct uapi_socket *sock, const char *dir, const char *name);
 
-/* Reads the watch empty. False once the name was deleted or belongs to another file (U-072); true if
- * there never was one. */
+/* Reads the watch empty. False once the name was deleted or belongs to another file (U-072); true
+ * if there never was one. */
 bool uapi_socket_is_ours(struct uapi_socket *sock);
 
 /* Removes the name if it is still ours (U-005). */
