@@ -241,12 +241,14 @@ def has_socket(ifname):
 
 def uapi_connect(ifname, timeout=5):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    s.settimeout(timeout)
+    # As wg(8) does: a blocking connect, which waits while the backlog is full.
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), 0))
     try:
         s.connect(socket_path(ifname))
     except OSError:
         s.close()
         raise
+    s.settimeout(timeout)
     return s
 
 
@@ -411,6 +413,16 @@ class Lab:
             while not reply.endswith(b"\n\n") and (chunk := s.recv(65536)):
                 reply += chunk
         return reply.decode().removesuffix("\n\n")
+
+    def drops(self):
+        """Why the daemons of this lab that can tell dropped packets, for the reason of a failure."""
+        text = []
+        for ifname in self.ifnames:
+            with contextlib.suppress(OSError):
+                lines = self.uapi(ifname, "status=1\n\n", timeout=1).splitlines()
+                text += [f"{ifname} {line}" for line in lines
+                         if line.startswith("drop_") and not line.endswith(("=0", ": 0"))]
+        return "; ".join(text)
 
 
 def interrupted(sig, _frame):

@@ -66,6 +66,9 @@ def run_case(function, timeout):
         signal.alarm(timeout)
         try:
             function(lab)
+        except Failed as e:
+            drops = lab.drops()
+            raise Failed(f"{e} ({drops})" if drops else str(e)) from None
         finally:
             signal.alarm(0)  # cleaning up may take its time
         lab.end_processes()
