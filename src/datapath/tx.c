@@ -274,6 +274,12 @@ static struct aead_seal_job segment_payload(struct worker *w, const struct gso_s
 
 	gso_split_segment(s, i, &seg, hdr);
 	uint32_t len = s->hdr_len + seg.payload_len;
+	if (s->hdr_len == 0) /* nothing was rewritten: one slice */
+		return (struct aead_seal_job){
+			.in = { seg.payload, NULL },
+			.in_len = { seg.payload_len, 0 },
+			.pad_len = padding_len(len, mtu),
+		};
 	return (struct aead_seal_job){
 		.in = { hdr, seg.payload },
 		.in_len = { s->hdr_len, seg.payload_len },
