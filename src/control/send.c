@@ -282,12 +282,17 @@ void send_staged(struct control *c, struct peer *p, uint64_t now_ns)
 		send_first_initiation(c, p, now_ns);
 }
 
+void stage_keepalive(struct control *c, struct peer *p)
+{
+	struct staged_packet *sp = p->staged.n == 0 ? staged_packet_create(&c->device->staged, p, 0)
+						    : NULL;
+
+	if (sp)
+		(void)staged_queue_push(&p->staged, &c->device->staged, sp);
+}
+
 void send_keepalive(struct control *c, struct peer *p, uint64_t now_ns)
 {
-	if (p->staged.n == 0) {
-		struct staged_packet *sp = staged_packet_create(&c->device->staged, p, 0);
-		if (sp)
-			(void)staged_queue_push(&p->staged, &c->device->staged, sp);
-	}
+	stage_keepalive(c, p);
 	send_staged(c, p, now_ns);
 }

@@ -20,7 +20,9 @@ void send_staged(struct control *c, struct peer *p, uint64_t now_ns);
 /* The same with @s, which is about to become the current session: staged packets leave before the
  * workers see it. */
 void send_staged_with(struct control *c, struct peer *p, struct session *s, uint64_t now_ns);
-/* P-243. */
+/* P-243: puts an empty packet into the queue if nothing else is there ... */
+void stage_keepalive(struct control *c, struct peer *p);
+/* ... and tries to send the queue. */
 void send_keepalive(struct control *c, struct peer *p, uint64_t now_ns);
 
 /* Gives the peer's handshake no index any more (P-093). */

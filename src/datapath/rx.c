@@ -141,6 +141,22 @@ static uint32_t deliver(struct worker *w, struct peer *peer, const struct aead_o
 	return plain_len + TRANSPORT_OVERHEAD;
 }
 
+/* The first message on a responder's session (P-173). While we hold an older session that we could
+ * send with, the change must be in force before the packet reaches the TUN: its answer comes at once,
+ * and the peer may know the new session only. Otherwise packets wait at the control thread, which
+ * sends them before it makes the session current. */
+static void confirm(struct session *s, uint64_t now_ns)
+{
+	struct peer *peer = s->entry.peer;
+	struct session *current = rcu_read(&peer->current);
+	struct session *claimed = s;
+
+	/* acq_rel: pairs with withdraw_next() in control/sessions.c */
+	if (current && keypair_may_send(&current->keypair, now_ns) &&
+	    atomic_compare_exchange_strong(&peer->promotable, &claimed, NULL))
+		rcu_publish(&peer->current, s);
+}
+
 /* What a run of authenticated messages of one session means for its peer. Comes before the packets
  * reach the TUN, so that an answer to them finds the new endpoint and session. */
 static void note_received(struct worker *w, struct session *s, const struct endpoint *from,
@@ -151,8 +167,10 @@ static void note_received(struct worker *w, struct session *s, const struct endp
 
 	(void)endpoint_cell_update(&peer->endpoint, from); /* P-340 */
 	if (UNLIKELY(atomic_load_explicit(&s->keypair.is_unconfirmed, memory_order_relaxed)) &&
-	    atomic_exchange_explicit(&s->keypair.is_unconfirmed, false, memory_order_relaxed))
-		call |= ATTENTION_CONFIRMED; /* P-173 */
+	    atomic_exchange_explicit(&s->keypair.is_unconfirmed, false, memory_order_relaxed)) {
+		confirm(s, now_ns);
+		call |= ATTENTION_CONFIRMED;
+	}
 	if (timers_authenticated_received(&peer->timers, now_ns))
 		call |= ATTENTION_TIMER;
 	if (has_data && timers_data_received(&peer->timers, now_ns))

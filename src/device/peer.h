@@ -25,6 +25,9 @@ struct device;
 struct peer {
 	/* workers read, control publishes */
 	alignas(CACHELINE) RCU_PTR(struct session) current; /* the one we send with (P-170) */
+	/* next, as long as a worker may still make it current by itself (P-173): it takes the
+	 * pointer out and then stores it in current. Written by control otherwise. */
+	_Atomic(struct session *) promotable;
 	struct endpoint_cell endpoint;
 	_Atomic uint32_t n_handed_over;  /* staged packets between workers and control */
 	_Atomic uint64_t flush_until_ns; /* workers hand over behind staged packets until then */
@@ -37,7 +40,8 @@ struct peer {
 	struct drop_counters drops;
 
 	/* owner: control */
-	struct session *previous, *next; /* P-170 */
+	/* P-170: the slots as control last set them; current runs ahead if a worker promoted next */
+	struct session *previous, *current_slot, *next;
 	struct handshake handshake;
 	struct index_entry *handshake_entry; /* of handshake.local_index; NULL = none */
 	struct cookie_jar cookie_jar;
