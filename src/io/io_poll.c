@@ -233,10 +233,7 @@ static uint32_t poll_recv_burst(struct io *io, struct io_datagram *d, uint32_t n
 	for (int k = 0; k < 2; k++) {
 		if (!(p->ready & order[k]))
 			continue;
-		/* The first leaves half to the other if that has something, too. */
-		bool shares = k == 0 && (p->ready & order[1]) && n_slots > 1;
-		uint32_t room = shares ? n_slots / 2 : n_slots - used;
-		uint32_t got = room ? recv_into(p, order[k], used, room) : 0;
+		uint32_t got = used < n_slots ? recv_into(p, order[k], used, n_slots - used) : 0;
 		for (uint32_t i = used; i < used + got; i++) {
 			p->mean_len += (p->msg[i].msg_len / 8) - (p->mean_len / 8);
 			if (slot_take(p, i, &d[n_out]))

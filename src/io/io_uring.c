@@ -263,9 +263,7 @@ static uint32_t uring_recv_burst(struct io *io, struct io_datagram *d, uint32_t 
 	slots_release(&first->slots);
 	slots_release(&second->slots);
 
-	/* The first leaves half to the other if that has something, too. */
-	uint32_t room = slots_n_ready(&second->slots) > 0 && n > 1 ? n / 2 : n;
-	uint32_t n_out = recv_side_burst(first, d, room, e->stats);
+	uint32_t n_out = recv_side_burst(first, d, n, e->stats);
 	return n_out + recv_side_burst(second, d + n_out, n - n_out, e->stats);
 }
 

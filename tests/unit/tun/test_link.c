@@ -214,6 +214,15 @@ static void follow_there_and_back(void)
 	cr_assert(is_notified());
 	cr_assert(eq(int, link_monitor_read(&monitor, &state), 0));
 	cr_assert(eq(u32, state.ifindex, if_nametoindex("wg0")));
+	/* One of the same number over there is somebody else. */
+	snprintf(line, sizeof(line), "ip link add v0 index %u type veth peer index 99 name v1",
+		 state.ifindex);
+	run_in(there, line);
+	run_in(there, "ip link set v0 up");
+	run_in(there, "ip link set v0 down");
+	cr_assert(eq(int, link_monitor_read(&monitor, &state), 0));
+	cr_assert(not(state.was_down));
+
 	pid_t third = other_netns();
 	move_to(third);
 	cr_assert(eq(int, link_monitor_read(&monitor, &state), 0));
