@@ -145,17 +145,15 @@ class Round:
     def __init__(self, peers, canaries, cookie_of):
         self.first, self.last = ([c.initiation() for c in canaries] for _ in range(2))
         self.burst = [p.initiation(cookie=cookie_of[p.udp]) for p in peers]
-        sources = [c.udp for c in canaries]
-        for i, udp in zip(self.first, sources):
-            udp.send(i.message, (HOST6 if udp.v6 else HOST4, peers[0].rig.port))
-        for i, p in zip(self.burst, peers):
+        for i, p in (*zip(self.first, canaries), *zip(self.burst, peers),
+                     *zip(self.last, canaries)):
             p.send(i.message)
-        for i, udp in zip(self.last, sources):
-            udp.send(i.message, (HOST6 if udp.v6 else HOST4, peers[0].rig.port))
         self.answers = {}
-        for udp in {*sources, *cookie_of}:
-            while (d := udp.recv(0.3)) is not None:
+        for udp in {canaries[0].udp, *cookie_of}:
+            patience = 2  # they may have to pass a long queue
+            while (d := udp.recv(patience)) is not None:
                 self.answers[answered(d)] = d
+                patience = 0.25
 
     def kinds(self, initiations):
         return [wg.kind_of(self.answers[i.index].data) for i in initiations
@@ -175,21 +173,16 @@ class Round:
 def limited(rig, peers, cookie_of):
     """Of many initiations with mac2 at once not more than the burst are answered, in every round
     that was under load; those refused get no cookie reply."""
-    canaries = [rig.peer() for _ in range(5)]
-    rounds = []
-    for _ in range(25):
-        time.sleep(0.3)
-        for udp in cookie_of:
-            while udp.recv(0):
-                pass
+    udp = rig.udp()
+    canaries = [rig.peer(udp=udp) for _ in range(12)]
+    rounds, end = 0, time.monotonic() + 12
+    while rounds < 4 and time.monotonic() < end:
         r = Round(peers, canaries, cookie_of)
         kinds = r.kinds(r.burst)
         if r.under_load() and kinds:
             equal(set(kinds), {wg.RESPONSE}, "answers to initiations with mac2")
             ensure(len(kinds) <= 6, f"{len(kinds)} responses to {len(peers)} at once")
-            rounds.append(len(kinds))
-        if len(rounds) == 4:
-            return
+            rounds += 1
     if not rounds:
         skip("load was never steady enough to tell")
 
@@ -474,7 +467,7 @@ def clogged(rig):
        alone=True, known=True)
 def dead_peers(rig):
     udp = rig.udp()
-    peers = [rig.peer(udp=udp, endpoint=True) for _ in range(200)]
+    peers = [rig.peer(udp=udp, endpoint=True) for _ in range(100)]
     before = rig.daemon.rss_kib()
     for p in peers:
         for mark in range(200):
@@ -483,7 +476,7 @@ def dead_peers(rig):
                 time.sleep(0.005)
     time.sleep(0.5)
     grown = rig.daemon.rss_kib() - before
-    ensure(grown < 160 << 10, f"{grown} KiB more for at most {200 * 129 * 1400 >> 10} KiB")
+    ensure(grown < 80 << 10, f"{grown} KiB more for at most {100 * 129 * 1400 >> 10} KiB")
     for p in peers[1:]:
         rig.set_peer(p, "remove=true")
     peers[0].drain()
@@ -498,7 +491,7 @@ def churn(rig):
     keep = rig.peer()
     session = keep.connect()
     before = None
-    for n in range(1500):
+    for n in range(800):
         p = rig.peer(udp=udp)
         i = p.send_initiation()
         i.consume(p.expect(wg.RESPONSE).data)
@@ -506,7 +499,7 @@ def churn(rig):
         if n == 300:
             before = rig.daemon.rss_kib()
     grown = rig.daemon.rss_kib() - before
-    ensure(grown < 16 << 10, f"{grown} KiB more after 1200 peers")
+    ensure(grown < 8 << 10, f"{grown} KiB more after 500 peers")
     rig.works(keep, session)
 
 
