@@ -270,7 +270,7 @@ def live_socket(lab):
         check(second.stderr.strip(), "nothing on stderr")
         check(second.seconds < 3, f"took {second.seconds:.1f} s")
         check(not ns.has_link(first.ifname), "interface left behind")
-        equal(second.pids, [], "processes left behind")
+        equal(netns.wait_gone(second.pids, 1), [], "processes left behind")
     equal(os.lstat(socket_path(first.ifname)).st_ino, inode, "inode of the socket")
     expect_alive(first, 0)
 
@@ -306,7 +306,7 @@ def name_in_use(lab):
         d = ns.background(ifname, args=args)
         equal(d.status, 1, f"exit status with {args}")
         check(d.stderr.strip(), "nothing on stderr")
-        equal(d.pids, [], "processes left behind")
+        equal(netns.wait_gone(d.pids, 1), [], "processes left behind")
         check(not has_socket(ifname), "socket left behind")
         check("veth" in ns.out("ip", "-d", "link", "show", ifname), "not our veth any more")
         ns.run("ip", "link", "delete", ifname)

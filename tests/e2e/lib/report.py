@@ -52,7 +52,7 @@ def skip(reason):
 
 
 def one_line(text):
-    return " | ".join(str(text).split("\n"))[:500]
+    return " | ".join(str(text).split("\n"))[:4000]
 
 
 def too_slow(_sig, _frame):
@@ -67,8 +67,8 @@ def run_case(function, timeout):
         try:
             function(lab)
         except Failed as e:
-            drops = lab.drops()
-            raise Failed(f"{e} ({drops})" if drops else str(e)) from None
+            details = "; ".join(filter(None, (lab.drops(), lab.sanitizer_reports())))
+            raise Failed(f"{e} ({details})" if details else str(e)) from None
         finally:
             signal.alarm(0)  # cleaning up may take its time
         lab.end_processes()
