@@ -167,7 +167,6 @@ void peer_remove(struct control *c, struct peer *p)
 {
 	peer_stop(c, p);
 	device_remove_peer(c->device, p);
-	peer_plan(c, p); /* it is dead now: out of the wheel, whatever a worker armed meanwhile */
 	/* A worker may have armed a deadline after the stop: no node may be left in the wheel. */
 	timer_wheel_cancel(&c->wheel, &p->timer);
 }
