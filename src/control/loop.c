@@ -29,7 +29,8 @@ enum {
 #define RETRY_NS           NSEC_PER_SEC
 #define CHECK_SOURCES_NS   (100 * NSEC_PER_MSEC) /* route changes come in swarms */
 
-static void log_line(struct loop *l, enum loop_log_level level, const char *format, va_list ap)
+__attribute__((format(printf, 3, 0))) static void
+log_line(struct loop *l, enum loop_log_level level, const char *format, va_list ap)
 {
 	char line[LOG_LINE_LEN];
 
