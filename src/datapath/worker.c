@@ -3,6 +3,7 @@
 #include "datapath/worker.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/entropy.h"
@@ -35,6 +36,11 @@ int worker_init(struct worker *w, const struct worker_params *params)
 
 void worker_finish(struct worker *w)
 {
+	struct note note;
+
+	/* Passed on to us after our last round. */
+	while (mailbox_pop(&w->device->mailbox[w->index], &note))
+		free(note.forwarded);
 	tx_finish(&w->tx);
 	rx_finish(&w->rx);
 }

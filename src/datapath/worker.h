@@ -57,7 +57,7 @@ struct worker_params {
 
 /* Prepares @w, which is zeroed memory; io is set by the caller afterwards. 0 or -ENOMEM. */
 int worker_init(struct worker *w, const struct worker_params *params);
-/* The thread has ended. Frees buffers, wipes what was in them; not io. */
+/* All threads of the device have ended. Frees buffers and what lies in the mailbox, wipes; not io. */
 void worker_finish(struct worker *w);
 
 /* One round: takes what is there, up to a burst each way. Returns how many packets and datagrams
