@@ -200,9 +200,13 @@ static int run(const struct options *o)
 		status = fail("preparing the peers", r);
 	if (r == 0 && (r = crowd_connect(&crowd, o->window, o->limit_sec, &handshakes)) < 0)
 		status = fail("connecting", r);
-	if (r == 0 && o->has_load && handshakes.n_done &&
-	    (r = crowd_send(&crowd, &o->load, &sent)) < 0)
-		status = fail("sending", r);
+	if (r == 0 && o->has_load && handshakes.n_done) {
+		puts("CONNECTED"); /* who meters the load alone begins here */
+		fflush(stdout);
+		r = crowd_send(&crowd, &o->load, &sent);
+		if (r < 0)
+			status = fail("sending", r);
+	}
 	if (r == 0) {
 		print_handshakes(o, &handshakes);
 		if (o->has_load)

@@ -40,20 +40,21 @@ def connect(network, n_peers, window):
 
 
 def send(network, n_peers, size, seconds):
-    """Connects all peers, then sends from all in turn. Returns (Point, meter, what the crowd
-    printed); the meter has the handshakes too, whose share is small beside the load."""
+    """Connects all peers, then sends from all in turn. Returns (Point, meter of the load alone, what
+    the crowd printed)."""
     limit = CONNECT_SEC + seconds + generator.SLACK_SEC
     with generator.receiver(network.b, "recv", "--bind", ADDRESS_B, "--limit", f"{limit:g}",
                             "--linger", generator.LINGER_SEC) as receiver:
         process = start(network, *arguments(
             network, n_peers, WINDOW, "--to", f"{ADDRESS_B}:{GENERATOR_PORT}", "--size", size,
             "--duration", f"{seconds:g}", "--warm-up", generator.WARM_UP_SEC, "--rate", 0))
+        process.stdout.readline()  # CONNECTED, or the end
         with network.meter() as meter:
             sent = generator.result(process, PROGRAM, limit + generator.SLACK_SEC)
             if sent["handshakes"] < n_peers:
                 raise BenchError("connecting", f"only {sent['handshakes']} of {n_peers} peers got a "
                                  f"session within {CONNECT_SEC} s")
-            received = generator.result(receiver, f"{generator.PROGRAM} recv", generator.SLACK_SEC)
+            received = generator.received_result(receiver)
     sent = {"last_error": "unknown", "late_max_us": 0, **sent}
     return generator.point(0, sent, received), meter, {"handshakes": {
         k: sent[k] for k in ("handshakes_per_s", "handshake_seconds", "initiations", "cookies")}}

@@ -50,12 +50,12 @@ def noise(cases):
                 found["spread"] = max(found["spread"], r["summary"]["spread"])
                 if r["summary"]["spread"] > SPREAD_LIMIT:
                     wide.append(f"{case['name']}/{r['implementation']}")
-    found["warnings"] = warnings(found, trials, wide)
+    found["warnings"] = warnings(found, cases, trials, wide)
     found["is_noisy"] = bool(found["warnings"])
     return found
 
 
-def warnings(found, trials, wide):
+def warnings(found, cases, trials, wide):
     lines = []
     for key, limit, what in (
             ("steal_share", STEAL_LIMIT, "taken away by the hypervisor (steal time)"),
@@ -68,6 +68,11 @@ def warnings(found, trials, wide):
         shown = ", ".join(wide[:6]) + (" and others" if len(wide) > 6 else "")
         lines.append(f"the middle half of the rounds spreads over more than {SPREAD_LIMIT:.0%} of "
                      f"the median (at worst {found['spread']:.0%}) in {len(wide)} results: {shown}")
+    short = sorted({f"{c['name']}/{r['implementation']}" for c in cases for r in c["results"]
+                    for t in r["trials"] if t["detail"].get("limited_by") == "sender"})
+    if short:
+        lines.append("the load generator reached its own limit before the first loss, the true rate is "
+                     f"higher: {', '.join(short[:6])}{' and others' if len(short) > 6 else ''}")
     if found["frequency_change"] > FREQUENCY_LIMIT:
         lines.append(f"the CPU frequency changed by {found['frequency_change']:.0%} between trials")
     return lines

@@ -4,7 +4,8 @@ passes or fails, closing in on the border from both sides.
 
 Two departures, both the same for every implementation: a share of loss up to the threshold passes
 (one lost datagram in two million says more about the machine than about the tunnel), and a trial
-that fails is repeated before it counts, since a hiccup of the machine looks like loss.
+that fails, or whose sender was held up, is repeated before it counts, since a hiccup of the machine
+looks like loss.
 """
 
 import math
@@ -60,13 +61,16 @@ def lossless(trial, start_pps, threshold=0.001, resolution=0.02, repeats=1):
 
     def passes(pps):
         nonlocal low
+        has_passed = False
         for _ in range(1 + repeats):
             points.append(trial(pps))
             if points[-1].loss <= threshold:
-                if not low or points[-1].asked_pps > low.asked_pps:
+                has_passed = True
+                if not low or points[-1].offered_pps > low.offered_pps:
                     low = points[-1]
-                return True
-        return False
+                if not points[-1].is_sender_short():
+                    break
+        return has_passed
 
     pps = start_pps
     while len(points) < MAX_TRIALS:
@@ -75,7 +79,7 @@ def lossless(trial, start_pps, threshold=0.001, resolution=0.02, repeats=1):
                 return Result(low, points, "sender")
         else:
             high = min(high or math.inf, pps)
-        if high and low and high - low.asked_pps <= resolution * high:
+        if high and low and high - rate_of(low) <= resolution * high:
             return Result(low, points, "loss")
         pps = next_rate(low, high, points[-1])
         if pps < FLOOR_PPS:
@@ -83,10 +87,15 @@ def lossless(trial, start_pps, threshold=0.001, resolution=0.02, repeats=1):
     return Result(low, points, "trials")
 
 
+def rate_of(point):
+    """The rate that a trial stands for. Not what was offered, which rounds at low rates."""
+    return point.offered_pps if point.is_sender_short() else point.asked_pps
+
+
 def next_rate(low, high, last):
     if not high:
-        return low.asked_pps * 2
+        return rate_of(low) * 2
     if not low:
         # What got through under overload is a fair guess, if it is neither too near nor too far.
         return min(max(last.delivered_pps * 0.95, high / 4), high * 0.7)
-    return math.sqrt(low.asked_pps * high)
+    return math.sqrt(rate_of(low) * high)
