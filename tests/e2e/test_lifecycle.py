@@ -142,6 +142,7 @@ def link_delete_traffic(lab):
 def socket_deleted(lab):
     ns = lab.netns()
     d = ns.daemon()
+    lab.uapi(d.ifname, "get=1\n\n")  # an answer: the start is over
     os.unlink(socket_path(d.ifname))
     expect_exit(d)
     expect_clean(ns, d.ifname)
