@@ -27,8 +27,9 @@ struct loop_params {
 	struct worker *workers; /* device->n_workers of them, not yet running */
 	const struct tun *tun;
 	const struct aead_impl *aead;
-	int steering, udp_gro; /* < 0 off, 0 automatic, > 0 on */
-	int wake_fd;           /* eventfd that device->wake_control() rings */
+	int steering, udp_gro;                      /* < 0 off, 0 automatic, > 0 on */
+	int tun_tso, tun_uso, multi_queue, udp_gso; /* the same; only for the status */
+	int wake_fd;                                /* eventfd that device->wake_control() rings */
 	/* The interface ended, or something that can not be mended. Called once, by the loop's
 	 * thread. */
 	void (*ended)(void *ctx, enum loop_end why);

@@ -23,6 +23,7 @@
 #include "base/macro.h"
 #include "base/rcu.h"
 #include "control/loop.h"
+#include "control/status.h"
 #include "crypto/aead.h"
 #include "crypto/secret.h"
 #include "datapath/worker.h"
@@ -307,6 +308,10 @@ static int create_core(struct ringtun_device *d, uint32_t n_workers)
 				  .aead = d->aead,
 				  .steering = switch_value(d->params.steering),
 				  .udp_gro = switch_value(d->params.udp_gro),
+				  .tun_tso = switch_value(d->params.tun_tso),
+				  .tun_uso = switch_value(d->params.tun_uso),
+				  .multi_queue = switch_value(d->params.multi_queue),
+				  .udp_gso = switch_value(d->params.udp_gso),
 				  .wake_fd = d->control_wake_fd,
 				  .ended = on_ended,
 				  .log = on_log,
@@ -315,6 +320,20 @@ static int create_core(struct ringtun_device *d, uint32_t n_workers)
 	r = loop_init(&d->loop, &lp);
 	d->has_loop = r == 0;
 	return r;
+}
+
+/* Before the loop's thread runs. */
+static void log_offloads(struct ringtun_device *d)
+{
+	struct status_offload offloads[STATUS_N_OFFLOADS];
+	char line[200];
+	size_t len = 0;
+
+	status_offloads(&d->loop, offloads);
+	for (size_t i = 0; i < STATUS_N_OFFLOADS && len < sizeof(line); i++)
+		len += (size_t)snprintf(line + len, sizeof(line) - len, "%s %s %s", i ? "," : "",
+					offloads[i].name, offloads[i].state);
+	log_line(d, RINGTUN_LOG_INFO, "%s: offloads:%s", d->tun.name, line);
 }
 
 static int create(struct ringtun_device *d)
@@ -334,8 +353,10 @@ static int create(struct ringtun_device *d)
 	rcu_thread_register(); /* for as long as we act as the control thread */
 	r = create_core(d, n_workers);
 	rcu_thread_unregister();
-	if (r == 0)
+	if (r == 0) {
+		log_offloads(d);
 		r = start_threads(d);
+	}
 	if (r == 0)
 		log_line(d, RINGTUN_LOG_INFO, "%s: ringtun %s, %u workers, io %s, cipher %s",
 			 d->tun.name, ringtun_version(), n_workers, d->workers[0].io->ops->name,
