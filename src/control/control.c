@@ -87,7 +87,6 @@ static int go_up(struct control *c, uint64_t now_ns)
 		return r;
 	c->listen_port = port; /* P-361: kept from now on */
 	c->has_sockets = true;
-	atomic_store_explicit(&c->device->is_up, true, memory_order_relaxed);
 	list_for_each (it, &c->device->peers) {
 		struct peer *p = list_entry(it, struct peer, link);
 		if (p->keepalive_sec) /* P-246 */
@@ -100,7 +99,6 @@ static int go_up(struct control *c, uint64_t now_ns)
 
 static void go_down(struct control *c)
 {
-	atomic_store_explicit(&c->device->is_up, false, memory_order_relaxed);
 	c->has_sockets = false;
 	c->ops->close_sockets(c->ops_ctx);
 	while (handshake_queue_pop(&c->queue))

@@ -103,7 +103,8 @@ static void take_staged(struct control *c, struct staged_packet *sp, uint64_t no
 	struct peer *p = sp->peer;
 	struct session *s = rcu_peek(&p->current);
 
-	if (p->is_dead || !c->has_sockets) {
+	/* Without sockets it waits: a packet shows that the interface is up, we just have not heard. */
+	if (p->is_dead) {
 		staged_packet_destroy(&c->device->staged, sp);
 		drop_count(c->drops, DROP_TX_GAVE_UP, 1);
 	} else {

@@ -354,10 +354,6 @@ uint32_t tx_step(struct worker *w, uint64_t now_ns)
 
 	if (n == 0)
 		return 0;
-	if (UNLIKELY(!atomic_load_explicit(&w->device->is_up, memory_order_relaxed))) {
-		drop(w, NULL, DROP_TX_GAVE_UP, n);
-		return n;
-	}
 	uint64_t len = 0;
 	for (uint32_t i = 0; i < n; i++)
 		len += tx->packet[i].len;

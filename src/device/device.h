@@ -34,7 +34,6 @@ struct device {
 	struct allowedips allowedips;
 	struct index_table indices;
 	_Atomic uint32_t mtu; /* of the interface, in bytes; 0 is legal (P-260) */
-	_Atomic bool is_up;   /* IFF_UP */
 
 	/* any thread, atomic */
 	struct attention attention;
