@@ -26,7 +26,7 @@ void report_u64(const char *name, uint64_t value)
 
 void report_double(const char *name, double value)
 {
-	(void)printf(", \"%s\": %.9g", name, value);
+	(void)printf(", \"%s\": %.12g", name, value);
 }
 
 void report_bool(const char *name, bool value)
