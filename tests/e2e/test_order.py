@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
+"""Order within a flow, whatever the number of workers: numbered datagrams of one UDP flow beside
+TCP streams, whose contents are compared too (PITFALLS 54)."""
+
+import os
+import struct
+import threading
+import time
+
+from lib import report, traffic
+from lib.report import case, check
+from lib.tunnel import Tunnel
+
+SECONDS = 2.0
+BURST = 64
+SIZES = (16, 200, 1372)
+
+
+class Sequence:
+    """One UDP flow in bursts as fast as the machine lets it, while the block runs. Loss is not
+    judged here: it is the receiver's or the queue's on a busy machine."""
+
+    def __init__(self, source, destination, from_address, to_address):
+        self.rx = traffic.udp_socket(destination, to_address)
+        self.tx = traffic.udp_socket(source, from_address)
+        self.bodies = [os.urandom(n - 8) for n in SIZES]
+        self.sent = self.received = self.reordered = self.doubled = self.damaged = 0
+        self.first_bad = None
+        self.stopping = threading.Event()
+        self.drained = threading.Event()
+        self.threads = [threading.Thread(target=f, daemon=True) for f in (self.send, self.receive)]
+
+    def send(self):
+        to = self.rx.getsockname()[:2]
+        while not self.stopping.is_set():
+            # Runs of one size, so that they coalesce, and changes of size between them.
+            body = self.bodies[self.sent // BURST % len(SIZES)]
+            for n in range(self.sent, self.sent + BURST):
+                self.tx.sendto(struct.pack(">Q", n) + body, to)
+            self.sent += BURST
+            time.sleep(0.002)
+
+    def receive(self):
+        expected = 0
+        while not self.drained.is_set():
+            try:
+                data = self.rx.recv(65535)
+            except TimeoutError:
+                continue
+            (n,) = struct.unpack(">Q", data[:8])
+            self.received += 1
+            self.damaged += data[8:] != self.bodies[n // BURST % len(SIZES)]
+            if n < expected:
+                self.reordered += n < expected - 1
+                self.doubled += n == expected - 1
+                self.first_bad = self.first_bad or (n, expected)
+            expected = max(expected, n + 1)
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stopping.set()
+        self.threads[0].join()
+        time.sleep(0.3)
+        self.drained.set()
+        self.threads[1].join()
+        self.rx.close()
+        self.tx.close()
+
+    def judge(self):
+        check(self.received > 20 * BURST and self.received * 10 > self.sent,
+              f"{self.received} of {self.sent} datagrams arrived")
+        check(not (self.reordered or self.doubled or self.damaged),
+              f"{self.reordered} reordered, {self.doubled} doubled, {self.damaged} damaged of"
+              f" {self.received}; first (number, expected): {self.first_bad}")
+
+
+def one_receive_cpu(ns):
+    """The test kernel itself reorders on a veth when a sending thread changes its CPU between two
+    packets, so one CPU receives all."""
+    ns.run("sh", "-c", "for f in /sys/class/net/veth0/queues/rx-*/rps_cpus; do echo 1 >$f; done")
+
+
+def order(threads, engine, udp, tcp):
+    def run(lab):
+        args = ("-f", "--threads", str(threads), "--io", engine)
+        t = Tunnel(lab, args_a=args, args_b=args)
+        for end in (t.a, t.b):
+            one_receive_cpu(end.ns)
+        check(traffic.reaches(t.a.ns, t.b.v4), "no tunnel")
+        errors = []
+
+        def stream(source, destination):
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end and not any(errors):
+                errors.append(traffic.tcp_transfer(source.ns, destination.ns,
+                                                   destination.address(tcp), 4 << 20))
+
+        with Sequence(t.a.ns, t.b.ns, t.a.address(udp), t.b.address(udp)) as flow:
+            streams = [threading.Thread(target=stream, args=pair, daemon=True)
+                       for pair in ((t.a, t.b), (t.b, t.a))]
+            for s in streams:
+                s.start()
+            for s in streams:
+                s.join()
+        check(errors and not any(errors), f"TCP: {next(filter(None, errors), 'nothing sent')}")
+        flow.judge()
+    return run
+
+
+for _threads, _engine, _udp, _tcp in ((1, "poll", 4, 4), (2, "uring", 6, 4), (4, "poll", 4, 6),
+                                      (8, "uring", 4, 4), (16, "uring", 6, 6), (16, "poll", 4, 4)):
+    case(f"pitfall 54 {_threads} workers, {_engine}: UDP over IPv{_udp} in order beside"
+         f" TCP over IPv{_tcp}, contents whole")(order(_threads, _engine, _udp, _tcp))
+
+
+if __name__ == "__main__":
+    report.main()
