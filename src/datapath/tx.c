@@ -344,6 +344,12 @@ static void send_packet(struct worker *w, struct io_packet *p, uint64_t now_ns)
 		drop(w, to.peer, DROP_TX_MALFORMED, 1);
 		return;
 	}
+	uint32_t len = split.hdr_len + split.mss;
+	uint32_t mtu = atomic_load_explicit(&w->device->mtu, memory_order_relaxed);
+	if (len + padding_len(len, mtu) + TRANSPORT_OVERHEAD > TX_RUN_LEN) { /* no datagram */
+		drop(w, to.peer, DROP_TX_SEND_FAILED, split.n_segments);
+		return;
+	}
 	send_segments(w, &to, &split, tos, now_ns);
 }
 
