@@ -6,35 +6,24 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/macro.h"
 #include "io/io.h"
 #include "io/io_send.h"
 #include "io/io_stats.h"
+#include "io/io_wait.h"
 #include "udp/cmsg.h"
 
 enum {
 	DEFAULT_BUFFERS = 4,
 	SLOT_LEN = 65536, /* bytes; one UDP_GRO buffer */
 	N_SLOTS = 32,     /* for receiving; how many one call uses depends on what comes */
-	MAX_QUEUED = 256, /* sends until they are flushed */
-	N_EVENTS = 4,
-	MAX_ERRORS = 16, /* skipped by one recv_burst() and socket */
+	MAX_ERRORS = 16,  /* skipped by one recv_burst() and socket */
 	VNET_LEN = sizeof(struct virtio_net_hdr),
 	/* The vnet header ends on a cache line, so that the packet begins on the next. */
 	READ_ROOM = CACHELINE + IO_MAX_DATAGRAM,
-};
-
-/* What an epoll event belongs to; also bits of "may be readable". */
-enum source {
-	SRC_TUN = 1U << 0,
-	SRC_UDP4 = 1U << 1,
-	SRC_UDP6 = 1U << 2,
-	SRC_WAKE = 1U << 3,
 };
 
 /* Where one received message ends up. */
@@ -47,12 +36,12 @@ struct slot_meta {
 struct io_poll {
 	struct io io; /* first */
 	struct io_fds fds;
+	struct io_waiter waiter;
 	struct io_stats *stats;
 	bool vnet_hdr;
 	bool tun_gone;
 	bool v6_first;  /* who is served first changes from call to call */
-	unsigned ready; /* SRC_*: not known to be empty */
-	int epoll_fd;
+	unsigned ready; /* IO_*: not known to be empty */
 
 	uint32_t budget;   /* bytes that one recv_burst() or read_burst() may fill, about */
 	uint32_t mean_len; /* bytes; of received messages, sliding */
@@ -64,8 +53,6 @@ struct io_poll {
 	struct mmsghdr msg[N_SLOTS];
 
 	struct io_sender sender;
-	uint32_t n_queued4, n_queued6;
-	struct io_send *queued4[MAX_QUEUED], *queued6[MAX_QUEUED];
 };
 
 static struct io_poll *poll_of(struct io *io)
@@ -73,86 +60,31 @@ static struct io_poll *poll_of(struct io *io)
 	return container_of(io, struct io_poll, io);
 }
 
-/* -- descriptors --------------------------------------------------------------------------------- */
-
-static int watch(struct io_poll *p, int fd, enum source source)
-{
-	if (fd < 0)
-		return 0;
-	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = source };
-	return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
-}
+/* -- descriptors and waiting ---------------------------------------------------------------------- */
 
 static int poll_set_fds(struct io *io, const struct io_fds *fds)
 {
 	struct io_poll *p = poll_of(io);
-	int epoll_fd CLEANUP(close_fdp) = epoll_create1(EPOLL_CLOEXEC);
-	if (epoll_fd < 0)
-		return -errno;
-	int old CLEANUP(close_fdp) = TAKE(p->epoll_fd, epoll_fd);
-	int r = watch(p, fds->tun, SRC_TUN);
-	if (r == 0)
-		r = watch(p, fds->udp4, SRC_UDP4);
-	if (r == 0)
-		r = watch(p, fds->udp6, SRC_UDP6);
-	if (r == 0)
-		r = watch(p, fds->wake, SRC_WAKE);
-	if (r < 0) {
-		p->epoll_fd = TAKE_FD(old);
+	int r = io_waiter_set(&p->waiter, fds);
+	if (r < 0)
 		return r;
-	}
-	epoll_fd = -1;
 	p->fds = *fds;
 	p->ready = 0;
 	p->tun_gone = false;
 	return 0;
 }
 
-/* -- waiting ------------------------------------------------------------------------------------- */
-
-static int epoll_wait_ns(int fd, struct epoll_event *ev, uint64_t timeout_ns)
-{
-	struct timespec ts = { .tv_sec = (time_t)(timeout_ns / NSEC_PER_SEC),
-			       .tv_nsec = (long)(timeout_ns % NSEC_PER_SEC) };
-	if (timeout_ns == 0)
-		return epoll_wait(fd, ev, N_EVENTS, 0);
-	if (timeout_ns == UINT64_MAX)
-		return epoll_wait(fd, ev, N_EVENTS, -1);
-	int r = epoll_pwait2(fd, ev, N_EVENTS, &ts, NULL);
-	if (r >= 0 || errno != ENOSYS)
-		return r;
-	/* Before Linux 5.11: rounded up, so that we do not wake early and spin. */
-	uint64_t ms = MIN((timeout_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, (uint64_t)INT32_MAX);
-	return epoll_wait(fd, ev, N_EVENTS, (int)ms);
-}
-
-static void empty_eventfd(int fd)
-{
-	uint64_t value;
-	while (read(fd, &value, sizeof(value)) < 0 && errno == EINTR)
-		;
-}
-
 static int poll_wait(struct io *io, uint64_t timeout_ns)
 {
 	struct io_poll *p = poll_of(io);
-	struct epoll_event ev[N_EVENTS];
 	io_stat_add(&p->stats->loops, 1);
 	p->sender.has_waited = false;
-
-	if (p->ready || p->tun_gone)
-		timeout_ns = 0; /* just look what else there is */
-	int n = epoll_wait_ns(p->epoll_fd, ev, timeout_ns);
-	if (n < 0)
-		return errno == EINTR ? 0 : -errno;
-	for (int i = 0; i < n; i++) {
-		if (ev[i].data.u32 == SRC_WAKE)
-			empty_eventfd(p->fds.wake);
-		else
-			p->ready |= ev[i].data.u32;
-		if (ev[i].data.u32 == SRC_TUN && (ev[i].events & (EPOLLERR | EPOLLHUP)))
-			p->tun_gone = true;
-	}
+	/* If there is something already, just look what else there is. */
+	int r = io_waiter_wait(&p->waiter, p->ready || p->tun_gone ? 0 : timeout_ns);
+	if (r < 0)
+		return r;
+	p->ready |= (unsigned)r & (IO_TUN | IO_UDP4 | IO_UDP6);
+	p->tun_gone |= (r & IO_TUN_GONE) != 0;
 	return p->tun_gone ? -EBADFD : 0;
 }
 
@@ -191,9 +123,9 @@ static bool slot_take(struct io_poll *p, uint32_t i, struct io_datagram *d)
 
 /* recvmmsg into the slots from @first on. Skips errors; what they were does not matter (P-367). Returns
  * how many messages came. */
-static uint32_t recv_into(struct io_poll *p, enum source source, uint32_t first, uint32_t n)
+static uint32_t recv_into(struct io_poll *p, enum io_source source, uint32_t first, uint32_t n)
 {
-	int fd = source == SRC_UDP4 ? p->fds.udp4 : p->fds.udp6;
+	int fd = source == IO_UDP4 ? p->fds.udp4 : p->fds.udp6;
 	for (uint32_t i = first; i < first + n; i++)
 		slot_prepare(p, i);
 	for (int i = 0; i < MAX_ERRORS; i++) {
@@ -222,10 +154,10 @@ static uint32_t slots_wanted(const struct io_poll *p)
 static uint32_t poll_recv_burst(struct io *io, struct io_datagram *d, uint32_t n)
 {
 	struct io_poll *p = poll_of(io);
-	enum source order[2] = { SRC_UDP4, SRC_UDP6 };
+	enum io_source order[2] = { IO_UDP4, IO_UDP6 };
 	if (p->v6_first) {
-		order[0] = SRC_UDP6;
-		order[1] = SRC_UDP4;
+		order[0] = IO_UDP6;
+		order[1] = IO_UDP4;
 	}
 	p->v6_first = !p->v6_first;
 
@@ -271,7 +203,7 @@ static uint32_t read_one(struct io_poll *p, uint8_t *at, struct io_packet *ret)
 		if (r >= 0 || errno != EINTR)
 			io_stat_add(&p->stats->read_errors, 1);
 	}
-	p->ready &= ~(unsigned)SRC_TUN;
+	p->ready &= ~(unsigned)IO_TUN;
 	return 0;
 }
 
@@ -280,7 +212,7 @@ static uint32_t poll_read_burst(struct io *io, struct io_packet *packet, uint32_
 	struct io_poll *p = poll_of(io);
 	size_t used = 0;
 	uint32_t i = 0;
-	while (i < n && (p->ready & SRC_TUN) && p->arena_len - used >= READ_ROOM) {
+	while (i < n && (p->ready & IO_TUN) && p->arena_len - used >= READ_ROOM) {
 		uint32_t len = read_one(p, p->arena + used, &packet[i]);
 		if (len == 0)
 			break;
@@ -312,36 +244,16 @@ static void poll_write_burst(struct io *io, struct io_write *w, uint32_t n)
 
 /* -- sending ------------------------------------------------------------------------------------- */
 
-static void flush(struct io_poll *p)
-{
-	if (p->n_queued4)
-		io_send_all(&p->sender, p->fds.udp4, p->queued4, TAKE(p->n_queued4, 0));
-	if (p->n_queued6)
-		io_send_all(&p->sender, p->fds.udp6, p->queued6, TAKE(p->n_queued6, 0));
-}
-
 static void poll_send_burst(struct io *io, struct io_send *s, uint32_t n)
 {
 	struct io_poll *p = poll_of(io);
-	for (uint32_t i = 0; i < n; i++) {
-		bool is_v4 = s[i].to->to.sa.sa_family == AF_INET;
-		if ((is_v4 ? p->fds.udp4 : p->fds.udp6) < 0) {
-			s[i].result = -EAFNOSUPPORT;
-			s[i].n_sent = 0;
-			continue;
-		}
-		if (p->n_queued4 == MAX_QUEUED || p->n_queued6 == MAX_QUEUED)
-			flush(p);
-		if (is_v4)
-			p->queued4[p->n_queued4++] = &s[i];
-		else
-			p->queued6[p->n_queued6++] = &s[i];
-	}
+	io_send_queue(&p->sender, &p->fds, s, n);
 }
 
 static void poll_submit(struct io *io)
 {
-	flush(poll_of(io));
+	struct io_poll *p = poll_of(io);
+	io_send_flush(&p->sender, &p->fds);
 }
 
 /* -- life ---------------------------------------------------------------------------------------- */
@@ -349,7 +261,7 @@ static void poll_submit(struct io *io)
 static void poll_destroy(struct io *io)
 {
 	struct io_poll *p = poll_of(io);
-	close_fdp(&p->epoll_fd);
+	io_waiter_close(&p->waiter);
 	free(p->slots);
 	free(p->arena);
 	free(p);
@@ -374,10 +286,11 @@ int io_poll_create(struct io **ret_io, const struct io_params *params, struct io
 		return -ENOMEM;
 	uint32_t n_buffers = params->n_buffers ? MAX(params->n_buffers, 2U) : DEFAULT_BUFFERS;
 	p->io.ops = &poll_ops;
-	p->epoll_fd = -1;
+	p->waiter.epoll_fd = -1;
 	p->stats = stats;
 	p->vnet_hdr = params->vnet_hdr;
-	p->sender = (struct io_sender){ .stats = stats, .gso = params->udp_gso };
+	p->sender.stats = stats;
+	p->sender.gso = params->udp_gso;
 	p->budget = MIN(n_buffers, (uint32_t)N_SLOTS) * SLOT_LEN;
 	/* Room for so many full packets, each with its header. */
 	p->arena_len = ROUND_UP((size_t)n_buffers * READ_ROOM, (size_t)CACHELINE);

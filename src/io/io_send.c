@@ -9,6 +9,7 @@
 
 #include "base/macro.h"
 #include "io/io_stats.h"
+#include "udp/cmsg.h"
 
 enum {
 	BATCH = 64,          /* messages of one sendmmsg */
@@ -17,8 +18,15 @@ enum {
 	NARROW_TIMES = 1000, /* runs until a refused length is tried again */
 };
 
-void io_msg_fill(struct msghdr *hdr, struct io_msg *msg, const struct io_send *s, struct iovec iov,
-		 uint16_t segment_len)
+/* A message header with all that it points to. Not to be moved once it is set. */
+struct message {
+	struct iovec iov;
+	union udp_cmsg_send control;
+};
+
+/* Fills @hdr so that it sends @iov as @s says, with UDP_SEGMENT if @segment_len is not 0. */
+static void message_fill(struct msghdr *hdr, struct message *msg, const struct io_send *s,
+			 struct iovec iov, uint16_t segment_len)
 {
 	msg->iov = iov;
 	size_t control_len = udp_cmsg_build(&msg->control, s->to, s->tos, segment_len);
@@ -74,10 +82,11 @@ static int send_some(struct io_sender *sender, int fd, struct mmsghdr *m, uint32
 	return -errno;
 }
 
-/* Stops at the first datagram that fails: the others have the same destination, and order is kept. */
-void io_send_split(struct io_sender *sender, int fd, struct io_send *s)
+/* Sends a run datagram by datagram. Stops at the first that fails: the others have the same
+ * destination, and order is kept. Fills result and n_sent. */
+static void send_split(struct io_sender *sender, int fd, struct io_send *s)
 {
-	struct io_msg msg;
+	struct message msg;
 	struct iovec iov[BATCH];
 	struct mmsghdr m[BATCH];
 	uint32_t offset = 0;
@@ -88,7 +97,7 @@ void io_send_split(struct io_sender *sender, int fd, struct io_send *s)
 		for (uint32_t at = offset; at < s->len && n < BATCH; at += s->segment_len, n++) {
 			iov[n].iov_base = (void *)(uintptr_t)(s->data + at);
 			iov[n].iov_len = MIN(s->segment_len, s->len - at);
-			io_msg_fill(&m[n].msg_hdr, &msg, s, iov[n], 0);
+			message_fill(&m[n].msg_hdr, &msg, s, iov[n], 0);
 			m[n].msg_hdr.msg_iov = &iov[n];
 		}
 		int r = send_some(sender, fd, m, n);
@@ -99,7 +108,8 @@ void io_send_split(struct io_sender *sender, int fd, struct io_send *s)
 	}
 }
 
-bool io_send_must_split(struct io_sender *sender, const struct io_send *s)
+/* Whether that is known to be necessary. */
+static bool is_refused(struct io_sender *sender, const struct io_send *s)
 {
 	if (!io_send_is_run(s))
 		return false;
@@ -126,16 +136,18 @@ static bool may_mean_gso(int error)
 	return error == EIO || error == EMSGSIZE || error == EINVAL || error == EOPNOTSUPP;
 }
 
-void io_send_recover(struct io_sender *sender, int fd, struct io_send *s, int error)
+/* Deals with one entry whose send gave @error: waits for room and tries again, or sends a refused run
+ * datagram by datagram. Fills result and n_sent. */
+static void recover(struct io_sender *sender, int fd, struct io_send *s, int error)
 {
-	struct io_msg msg;
+	struct message msg;
 	struct mmsghdr m;
 	s->n_sent = 0;
 	s->result = -error;
 	bool is_run = io_send_is_run(s);
 
 	if (is_worth_repeating(sender, fd, error)) {
-		io_msg_fill(&m.msg_hdr, &msg, s, all_of(s), is_run ? s->segment_len : 0);
+		message_fill(&m.msg_hdr, &msg, s, all_of(s), is_run ? s->segment_len : 0);
 		int r = send_some(sender, fd, &m, 1);
 		s->result = MIN(r, 0);
 		if (r > 0)
@@ -145,7 +157,7 @@ void io_send_recover(struct io_sender *sender, int fd, struct io_send *s, int er
 	if (error == 0 || !is_run || !may_mean_gso(error))
 		return;
 
-	io_send_split(sender, fd, s);
+	send_split(sender, fd, s);
 	io_stat_add(&sender->stats->gso_fallbacks, 1);
 	/* EMSGSIZE: segments larger than this route's MTU, which says nothing of other routes. The others
 	 * can also mean the destination or source; then the first single datagram failed as well. */
@@ -166,11 +178,11 @@ static void mark_sent(struct io_send *s)
 /* One sendmmsg, repeated after each entry that failed. @n is at most BATCH. */
 static void send_batch(struct io_sender *sender, int fd, struct io_send *const *s, uint32_t n)
 {
-	struct io_msg msg[BATCH];
+	struct message msg[BATCH];
 	struct mmsghdr m[BATCH];
 	for (uint32_t i = 0; i < n; i++)
-		io_msg_fill(&m[i].msg_hdr, &msg[i], s[i], all_of(s[i]),
-			    io_send_is_run(s[i]) ? s[i]->segment_len : 0);
+		message_fill(&m[i].msg_hdr, &msg[i], s[i], all_of(s[i]),
+			     io_send_is_run(s[i]) ? s[i]->segment_len : 0);
 
 	for (uint32_t done = 0; done < n;) {
 		int r = sendmmsg(fd, m + done, n - done, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -178,26 +190,54 @@ static void send_batch(struct io_sender *sender, int fd, struct io_send *const *
 			mark_sent(s[done + (uint32_t)i]);
 		done += (uint32_t)MAX(r, 0);
 		if (r <= 0) {
-			io_send_recover(sender, fd, s[done], errno);
+			recover(sender, fd, s[done], errno);
 			done++;
 		}
 	}
 }
 
-void io_send_all(struct io_sender *sender, int fd, struct io_send *const *s, uint32_t n)
+/* Sends @n entries of one socket in order. */
+static void send_all(struct io_sender *sender, int fd, struct io_send *const *s, uint32_t n)
 {
 	uint32_t first = 0, i = 0; /* those between are one batch */
 	for (; i < n; i++) {
-		bool must_split = io_send_must_split(sender, s[i]);
+		bool must_split = is_refused(sender, s[i]);
 		if (i > first && (must_split || i - first == BATCH)) {
 			send_batch(sender, fd, s + first, i - first);
 			first = i;
 		}
 		if (must_split) {
-			io_send_split(sender, fd, s[i]);
+			send_split(sender, fd, s[i]);
 			first = i + 1;
 		}
 	}
 	if (i > first)
 		send_batch(sender, fd, s + first, i - first);
+}
+
+void io_send_queue(struct io_sender *sender, const struct io_fds *fds, struct io_send *s,
+		   uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		bool is_v4 = s[i].to->to.sa.sa_family == AF_INET;
+		if ((is_v4 ? fds->udp4 : fds->udp6) < 0) {
+			s[i].result = -EAFNOSUPPORT;
+			s[i].n_sent = 0;
+			continue;
+		}
+		if (sender->n_queued4 == IO_MAX_QUEUED || sender->n_queued6 == IO_MAX_QUEUED)
+			io_send_flush(sender, fds);
+		if (is_v4)
+			sender->queued4[sender->n_queued4++] = &s[i];
+		else
+			sender->queued6[sender->n_queued6++] = &s[i];
+	}
+}
+
+void io_send_flush(struct io_sender *sender, const struct io_fds *fds)
+{
+	if (sender->n_queued4)
+		send_all(sender, fds->udp4, sender->queued4, TAKE(sender->n_queued4, 0));
+	if (sender->n_queued6)
+		send_all(sender, fds->udp6, sender->queued6, TAKE(sender->n_queued6, 0));
 }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The io_uring engine: bursts of TUN reads, all writes and sends, and all arming in few entries into
- * the kernel. Output completes inline, so results are final when submit() returns.
+/* The io_uring engine: bursts of TUN reads and writes in one entry into the kernel each, and a receive
+ * that stays armed. Writes complete inline, so that results are final when submit() returns.
  * src/adr/0004-io-engines.md has the figures behind the shape. */
 #include "io/io_uring.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,21 +15,14 @@
 enum {
 	DEFAULT_BUFFERS = 4,
 	SLOT_LEN = 65536,
-	ID_WAITS = 0x100,  /* in the number of a read: the one that waits */
-	FIRST_BACKLOG = 4, /* packets; doubles as long as it is met */
 	VNET_LEN = sizeof(struct virtio_net_hdr),
-	MAX_ENTRIES_FOR_OUTPUT = 1000, /* of a submit(); one is normal */
+	MAX_ENTRIES_FOR_WRITES = 1000, /* of a submit(); one is normal */
 	MAX_CANCEL_ENTRIES = 1000,
 };
 
 static struct io_uring_engine *engine_of(struct io *io)
 {
 	return container_of(io, struct io_uring_engine, io);
-}
-
-static int socket_of(const struct io_uring_engine *e, const struct io_send *s)
-{
-	return s->to->to.sa.sa_family == AF_INET ? e->fds.udp4 : e->fds.udp6;
 }
 
 /* -- completions --------------------------------------------------------------------------------- */
@@ -48,46 +40,13 @@ static void complete_read(struct io_uring_engine *e, uint16_t id, int res)
 		e->tun_gone = true;
 	else if (res == -EOPNOTSUPP && e->read_flags)
 		e->read_flags = 0; /* such a TUN never waits, as it is non-blocking */
-	else if (res != -EAGAIN && res != -ECANCELED && res != -EINTR)
+	else if (res != -EAGAIN && res != -EINTR)
 		io_stat_add(&e->stats->read_errors, 1);
-}
-
-/* The read that waits for the next packet is done. If it did not have to wait at all, packets come
- * faster than we fetch them: then hope for more next time. */
-static void complete_armed_read(struct io_uring_engine *e, uint16_t id, int res)
-{
-	complete_read(e, id, res);
-	e->read_armed = false;
-	e->read_polls |= res == -EAGAIN;
-	e->read_due = res > 0;
-	if (res <= 0)
-		return;
-	uint32_t *last = &e->read_goal[e->read_kind];
-	if (!e->read_just_armed) {
-		e->read_kind = READ_WOKEN;
-		e->read_goal[READ_BACKLOG] = FIRST_BACKLOG;
-	} else {
-		if (!e->read_ran_dry)
-			*last = MIN(*last + *last / (e->read_kind == READ_WOKEN ? 4 : 1) + 1,
-				    (uint32_t)MAX_READS);
-		e->read_kind = READ_BACKLOG;
-	}
-}
-
-static void complete_send(struct io_uring_engine *e, struct io_send *s, int res)
-{
-	e->n_output--;
-	s->result = MIN(res, 0);
-	s->n_sent = 0;
-	if (res >= 0)
-		s->n_sent = io_send_is_run(s) ? (s->len + s->segment_len - 1U) / s->segment_len : 1;
-	else
-		io_send_recover(&e->sender, socket_of(e, s), s, -res);
 }
 
 static void complete_write(struct io_uring_engine *e, struct io_write *w, int res)
 {
-	e->n_output--;
+	e->n_writes--;
 	w->result = MIN(res, 0);
 	if (res == -EBADFD)
 		e->tun_gone = true;
@@ -99,27 +58,13 @@ static void complete(struct io_uring_engine *e, const struct io_uring_cqe *cqe)
 	void *p = (void *)(uintptr_t)(cqe->user_data & ~(uint64_t)TAG_MASK);
 	switch ((enum tag)(cqe->user_data & TAG_MASK)) {
 	case TAG_READ:
-		if (!(id & ID_WAITS))
-			complete_read(e, id, cqe->res);
-		else
-			complete_armed_read(e, (uint16_t)(id - ID_WAITS), cqe->res);
-		break;
-	case TAG_POLL:
-		e->read_armed = false;
-		e->read_due = true; /* the read will tell, also that the TUN is gone */
+		complete_read(e, id, cqe->res);
 		break;
 	case TAG_RECV4:
 		recv_side_complete(&e->recv4, cqe, e->stats);
 		break;
 	case TAG_RECV6:
 		recv_side_complete(&e->recv6, cqe, e->stats);
-		break;
-	case TAG_WAKE:
-		e->wake_armed = false;
-		e->woken = true;
-		break;
-	case TAG_SEND:
-		complete_send(e, p, cqe->res);
 		break;
 	case TAG_WRITE:
 		complete_write(e, p, cqe->res);
@@ -141,18 +86,16 @@ static void reap(struct io_uring_engine *e)
 	io_uring_cq_advance(&e->uring.ring, n);
 }
 
-static int enter_and_reap(struct io_uring_engine *e, unsigned n_wait, uint64_t timeout_ns)
+static int enter_and_reap(struct io_uring_engine *e)
 {
-	int r = uring_enter(&e->uring, n_wait, timeout_ns);
+	int r = uring_enter(&e->uring);
 	reap(e);
-	e->read_just_armed = false;
 	return r;
 }
 
 /* -- TUN reads ----------------------------------------------------------------------------------- */
 
-/* Queues a read into a free buffer. One that @waits stays in the kernel until there is a packet. */
-static bool queue_read(struct io_uring_engine *e, bool waits)
+static bool queue_read(struct io_uring_engine *e)
 {
 	if (e->reads.n_free == 0)
 		return false;
@@ -165,76 +108,52 @@ static bool queue_read(struct io_uring_engine *e, bool waits)
 	sqe->addr =
 		(uint64_t)(uintptr_t)(e->read_mem + (size_t)id * READ_STRIDE + CACHELINE - head);
 	sqe->len = head + IO_MAX_DATAGRAM;
-	sqe->rw_flags = waits ? 0 : e->read_flags;
-	sqe->user_data = tagged_id(TAG_READ, (uint16_t)(waits ? id | ID_WAITS : id));
-	if (waits)
-		e->armed_id = id;
+	sqe->rw_flags = e->read_flags;
+	sqe->user_data = tagged_id(TAG_READ, id);
 	return true;
 }
 
-static void arm_read(struct io_uring_engine *e)
-{
-	if (e->read_armed || e->read_due || e->fds.tun < 0 || e->tun_gone)
-		return;
-	if (!e->read_polls) {
-		e->read_armed = e->read_just_armed = queue_read(e, true);
-		return;
-	}
-	struct io_uring_sqe *sqe = uring_sqe(&e->uring, FILE_TUN);
-	if (!sqe)
-		return;
-	sqe->opcode = IORING_OP_POLL_ADD;
-	sqe->poll32_events = POLLIN;
-	sqe->user_data = tagged_id(TAG_POLL, 0);
-	e->read_armed = true;
-}
-
-static void arm_wake(struct io_uring_engine *e)
-{
-	if (e->wake_armed || e->fds.wake < 0)
-		return;
-	struct io_uring_sqe *sqe = uring_sqe(&e->uring, FILE_WAKE);
-	if (!sqe)
-		return;
-	sqe->opcode = IORING_OP_READ;
-	sqe->addr = (uint64_t)(uintptr_t)&e->wake_value;
-	sqe->len = sizeof(e->wake_value);
-	sqe->user_data = tagged_id(TAG_WAKE, 0);
-	e->wake_armed = true;
-}
-
-static void arm_all(struct io_uring_engine *e)
-{
-	arm_wake(e);
-	recv_side_arm(&e->recv4, &e->uring, e->budget);
-	recv_side_arm(&e->recv6, &e->uring, e->budget);
-	arm_read(e);
-}
-
-/* Fetches what else is there now, in one entry. As many as came last time; a read that finds nothing
- * costs half of one that does, and tells that we wanted too much. */
-static void read_more(struct io_uring_engine *e, uint32_t n)
+/* Fetches packets in one entry. A read that finds nothing costs half of one that does, so it does not
+ * pay to ask for many. */
+static void read_tun(struct io_uring_engine *e, uint32_t n)
 {
 	n = MIN(n, slots_wanted(e->budget, e->read_mean_len, MAX_READS));
-	n = MIN(n, e->read_goal[e->read_kind]);
+	n = MIN(n, e->read_goal);
 	uint32_t ready = slots_n_ready(&e->reads);
-	e->read_due = false;
+	e->tun_ready = false;
 	e->read_ran_dry = false;
-	if (ready >= n)
-		return; /* the usual case of a lone packet: no entry at all */
-	for (uint32_t i = ready; i < n && queue_read(e, false); i++)
+	for (uint32_t i = ready; i < n && queue_read(e); i++)
 		;
-	(void)enter_and_reap(e, 0, 0);
+	(void)enter_and_reap(e);
+	e->read_total += slots_n_ready(&e->reads) - ready;
 	if (e->read_ran_dry)
-		e->read_goal[e->read_kind] = MAX(slots_n_ready(&e->reads), 1U);
+		e->read_goal = MAX(slots_n_ready(&e->reads), 1U);
+}
+
+/* How many packets the next burst asks for. After a pause: as many as the series before it had. While
+ * there is more than was asked for: at first half of that, as a rest is likely, then ever more. */
+static void set_read_goal(struct io_uring_engine *e)
+{
+	uint32_t first = e->read_first, total = e->read_total;
+	if (total == 0)
+		return;
+	if (!e->tun_ready) {
+		first = total < first ? total : (first + total + 1) / 2;
+		e->read_first = MIN(first, (uint32_t)MAX_READS);
+		e->read_goal = e->read_first;
+		e->read_total = 0;
+	} else if (!e->read_ran_dry) {
+		e->read_goal = total == first ? (first + 1) / 2 : 2 * e->read_goal;
+		e->read_goal = MIN(e->read_goal, (uint32_t)MAX_READS);
+	}
 }
 
 static uint32_t uring_read_burst(struct io *io, struct io_packet *p, uint32_t n)
 {
 	struct io_uring_engine *e = engine_of(io);
 	slots_release(&e->reads);
-	if (e->read_due)
-		read_more(e, n);
+	if (e->tun_ready)
+		read_tun(e, n);
 
 	uint32_t n_out = 0;
 	uint32_t head = e->vnet_hdr ? VNET_LEN : 0;
@@ -267,50 +186,16 @@ static uint32_t uring_recv_burst(struct io *io, struct io_datagram *d, uint32_t 
 	return n_out + recv_side_burst(second, d + n_out, n - n_out, e->stats);
 }
 
-/* Enters until all output is done: once, as it completes inline. */
-static void drain_output(struct io_uring_engine *e)
+static void arm_all(struct io_uring_engine *e)
 {
-	int r = 0;
-	for (int i = 0; i < MAX_ENTRIES_FOR_OUTPUT && e->n_output > 0 && r == 0; i++)
-		r = enter_and_reap(e, i > 0, UINT64_MAX);
-	e->n_msgs = 0;
-}
-
-static void queue_send(struct io_uring_engine *e, struct io_send *s)
-{
-	s->n_sent = 0;
-	s->result = -ENOMEM;
-	if (e->n_msgs == MAX_MSGS)
-		drain_output(e);
-	bool is_v4 = s->to->to.sa.sa_family == AF_INET;
-	struct io_uring_sqe *sqe = uring_sqe(&e->uring, is_v4 ? FILE_UDP4 : FILE_UDP6);
-	if (!sqe)
-		return;
-	struct msghdr *hdr = &e->hdr[e->n_msgs];
-	struct iovec all = { (void *)(uintptr_t)s->data, s->len };
-	io_msg_fill(hdr, &e->msg[e->n_msgs++], s, all, io_send_is_run(s) ? s->segment_len : 0);
-	sqe->opcode = IORING_OP_SENDMSG;
-	sqe->addr = (uint64_t)(uintptr_t)hdr;
-	sqe->len = 1;
-	sqe->msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-	sqe->user_data = tagged(TAG_SEND, s);
-	e->n_output++;
+	recv_side_arm(&e->recv4, &e->uring, e->budget);
+	recv_side_arm(&e->recv6, &e->uring, e->budget);
 }
 
 static void uring_send_burst(struct io *io, struct io_send *s, uint32_t n)
 {
 	struct io_uring_engine *e = engine_of(io);
-	for (uint32_t i = 0; i < n; i++) {
-		if (socket_of(e, &s[i]) < 0) {
-			s[i].result = -EAFNOSUPPORT;
-			s[i].n_sent = 0;
-		} else if (UNLIKELY(io_send_must_split(&e->sender, &s[i]))) {
-			drain_output(e); /* what came before goes before */
-			io_send_split(&e->sender, socket_of(e, &s[i]), &s[i]);
-		} else {
-			queue_send(e, &s[i]);
-		}
-	}
+	io_send_queue(&e->sender, &e->fds, s, n);
 }
 
 /* -- TUN writes ---------------------------------------------------------------------------------- */
@@ -346,7 +231,7 @@ static void queue_write(struct io_uring_engine *e, struct io_write *w)
 		sqe->len = w->n_iov;
 	}
 	sqe->user_data = tagged(TAG_WRITE, w);
-	e->n_output++;
+	e->n_writes++;
 }
 
 static void uring_write_burst(struct io *io, struct io_write *w, uint32_t n)
@@ -355,21 +240,39 @@ static void uring_write_burst(struct io *io, struct io_write *w, uint32_t n)
 		queue_write(engine_of(io), &w[i]);
 }
 
+/* All writes in one entry, which also renews what is armed. They complete inline. */
 static void uring_submit(struct io *io)
 {
 	struct io_uring_engine *e = engine_of(io);
-	if (e->n_output == 0)
+	io_send_flush(&e->sender, &e->fds);
+	if (e->n_writes == 0)
 		return;
-	arm_all(e); /* in the same entry */
-	drain_output(e);
+	arm_all(e);
+	int r = 0;
+	for (int i = 0; i < MAX_ENTRIES_FOR_WRITES && e->n_writes > 0 && r == 0; i++)
+		r = enter_and_reap(e);
 }
 
 /* -- waiting ------------------------------------------------------------------------------------- */
 
 static bool has_input(const struct io_uring_engine *e)
 {
-	return e->read_due || e->woken || slots_n_ready(&e->reads) > 0 ||
-	       slots_n_ready(&e->recv4.slots) > 0 || slots_n_ready(&e->recv6.slots) > 0;
+	return e->tun_ready || slots_n_ready(&e->reads) > 0 || slots_n_ready(&e->recv4.slots) > 0 ||
+	       slots_n_ready(&e->recv6.slots) > 0;
+}
+
+/* The TUN is watched by epoll, not by a read that waits in the kernel, and the sleep is epoll's too: it
+ * takes the hint of the network stack that the waker is about to sleep, so that we run where he ran.
+ * A ring does not, and often an idle CPU has to be woken first. */
+static int look(struct io_uring_engine *e, uint64_t timeout_ns)
+{
+	int r = io_waiter_wait(&e->waiter, timeout_ns);
+	if (r < 0)
+		return r;
+	e->tun_gone |= (r & IO_TUN_GONE) != 0;
+	e->tun_ready = (r & IO_TUN) != 0;
+	set_read_goal(e);
+	return r;
 }
 
 static int uring_wait(struct io *io, uint64_t timeout_ns)
@@ -379,11 +282,13 @@ static int uring_wait(struct io *io, uint64_t timeout_ns)
 	io_stat_add(&e->stats->loops, 1);
 	e->sender.has_waited = false;
 	arm_all(e);
-	bool sleeps = timeout_ns > 0 && !has_input(e);
-	if (sleeps || !uring_is_idle(&e->uring))
-		r = enter_and_reap(e, sleeps, timeout_ns);
-	e->woken = false;
-	return e->tun_gone ? -EBADFD : r;
+	if (!uring_is_idle(&e->uring))
+		r = enter_and_reap(e);
+	if (r == 0 && !e->tun_ready)
+		r = look(e, has_input(e) ? 0 : timeout_ns);
+	if (r > 0 && !uring_is_idle(&e->uring))
+		r = enter_and_reap(e);
+	return e->tun_gone ? -EBADFD : MIN(r, 0);
 }
 
 /* -- life ---------------------------------------------------------------------------------------- */
@@ -400,52 +305,49 @@ static void queue_cancel(struct io_uring_engine *e, uint64_t user_data)
 	sqe->user_data = tagged_id(TAG_OTHER, 0);
 }
 
-static bool is_armed(const struct io_uring_engine *e, bool tun, bool wake)
-{
-	return e->recv4.is_armed || e->recv6.is_armed || (tun && e->read_armed) ||
-	       (wake && e->wake_armed);
-}
-
-/* Ends what is in flight on the sockets, and on the TUN and the eventfd if asked to. */
-static int cancel(struct io_uring_engine *e, bool tun, bool wake)
+/* Ends the receives that are in flight. */
+static int cancel(struct io_uring_engine *e)
 {
 	if (e->recv4.is_armed)
 		queue_cancel(e, tagged_id(TAG_RECV4, 0));
 	if (e->recv6.is_armed)
 		queue_cancel(e, tagged_id(TAG_RECV6, 0));
-	if (tun && e->read_armed)
-		queue_cancel(e, e->read_polls ? tagged_id(TAG_POLL, 0)
-					      : tagged_id(TAG_READ, e->armed_id | ID_WAITS));
-	if (wake && e->wake_armed)
-		queue_cancel(e, tagged_id(TAG_WAKE, 0));
 	int r = 0;
-	for (int i = 0; i < MAX_CANCEL_ENTRIES && r == 0 && is_armed(e, tun, wake); i++)
-		r = enter_and_reap(e, i > 0, NSEC_PER_MSEC);
-	return r == 0 && is_armed(e, tun, wake) ? -EBUSY : r;
+	for (int i = 0; i < MAX_CANCEL_ENTRIES && r == 0; i++) {
+		if (!e->recv4.is_armed && !e->recv6.is_armed)
+			return 0;
+		r = enter_and_reap(e);
+	}
+	return r < 0 ? r : -EBUSY;
+}
+
+static int set_files(struct io_uring_engine *e, const struct io_fds *fds)
+{
+	int r = uring_set_file(&e->uring, FILE_TUN, fds->tun);
+	if (r == 0)
+		r = uring_set_file(&e->uring, FILE_UDP4, fds->udp4);
+	if (r == 0)
+		r = uring_set_file(&e->uring, FILE_UDP6, fds->udp6);
+	return r;
 }
 
 static int uring_set_fds(struct io *io, const struct io_fds *fds)
 {
 	struct io_uring_engine *e = engine_of(io);
-	bool new_tun = fds->tun != e->fds.tun, new_wake = fds->wake != e->fds.wake;
-	int r = cancel(e, new_tun, new_wake);
+	int r = cancel(e);
 	recv_side_forget(&e->recv4);
 	recv_side_forget(&e->recv6);
-	if (r == 0 && new_tun)
-		r = uring_set_file(&e->uring, FILE_TUN, fds->tun);
-	if (r == 0 && new_wake)
-		r = uring_set_file(&e->uring, FILE_WAKE, fds->wake);
 	if (r == 0)
-		r = uring_set_file(&e->uring, FILE_UDP4, fds->udp4);
+		r = set_files(e, fds);
 	if (r == 0)
-		r = uring_set_file(&e->uring, FILE_UDP6, fds->udp6);
+		r = io_waiter_set(&e->waiter, fds);
 	if (r < 0)
 		return r;
 	e->fds = *fds;
 	e->recv4.has_socket = fds->udp4 >= 0;
 	e->recv6.has_socket = fds->udp6 >= 0;
-	if (new_tun)
-		e->tun_gone = false;
+	e->tun_ready = false;
+	e->tun_gone = false;
 	return 0;
 }
 
@@ -457,6 +359,7 @@ static void uring_destroy(struct io *io)
 	if (e->uring.is_open && e->uring.is_enabled)
 		(void)uring_set_fds(io, &(struct io_fds){ -1, -1, -1, -1 });
 	uring_close(&e->uring);
+	io_waiter_close(&e->waiter);
 	recv_side_close(&e->recv4);
 	recv_side_close(&e->recv6);
 	free(e->read_mem);
@@ -498,12 +401,14 @@ int io_uring_create(struct io **ret_io, const struct io_params *params, struct i
 	uint32_t n_buffers = params->n_buffers ? MAX(params->n_buffers, 2U) : DEFAULT_BUFFERS;
 	e->io.ops = &uring_ops;
 	e->fds = (struct io_fds){ -1, -1, -1, -1 };
+	e->waiter.epoll_fd = -1;
 	e->stats = stats;
 	e->vnet_hdr = params->vnet_hdr;
 	e->read_flags = RWF_NOWAIT;
-	e->read_goal[READ_WOKEN] = 1;
-	e->read_goal[READ_BACKLOG] = FIRST_BACKLOG;
-	e->sender = (struct io_sender){ .stats = stats, .gso = params->udp_gso };
+	e->read_goal = 1;
+	e->read_first = 1;
+	e->sender.stats = stats;
+	e->sender.gso = params->udp_gso;
 	e->budget = n_buffers * SLOT_LEN;
 	slots_init(&e->reads, N_READS);
 	int r = engine_open(e, params);

@@ -9,17 +9,17 @@
 
 #include "io/io.h"
 #include "io/io_send.h"
+#include "io/io_wait.h"
 #include "udp/cmsg.h"
 #include "uring/uring.h"
 
 enum {
-	N_ENTRIES = 256,         /* submissions of one entry into the kernel */
-	MAX_READS = 64,          /* TUN packets of one burst */
-	N_READS = MAX_READS + 1, /* buffers: one is left to wait in the kernel */
+	N_ENTRIES = 256, /* submissions of one entry into the kernel */
+	MAX_READS = 64,  /* TUN packets of one burst */
+	N_READS = MAX_READS,
 	N_RECVS = 32,            /* receive buffers per family; a power of two */
 	MAX_RECVS = N_RECVS - 8, /* datagrams of one burst and family; the kernel has the rest */
 	MIN_BUFFERS = 4,         /* in use, however large the packets are */
-	MAX_MSGS = 128,          /* sends until they are submitted */
 
 	/* The vnet header ends on a cache line, so that the packet begins on the next. An odd number
 	 * of lines apart, so that the beginnings do not all fall into one set of the cache. */
@@ -33,10 +33,10 @@ enum {
 static_assert(READ_STRIDE / CACHELINE % 2 == 1 && RECV_STRIDE / CACHELINE % 2 == 1, "see above");
 
 /* Slots for registered files. */
-enum file_slot { FILE_TUN, FILE_UDP4, FILE_UDP6, FILE_WAKE, N_FILES };
+enum file_slot { FILE_TUN, FILE_UDP4, FILE_UDP6, N_FILES };
 
 /* What a completion belongs to: the low bits of its user_data, above them a pointer or number. */
-enum tag { TAG_READ, TAG_RECV4, TAG_RECV6, TAG_WAKE, TAG_SEND, TAG_WRITE, TAG_OTHER, TAG_POLL };
+enum tag { TAG_READ, TAG_RECV4, TAG_RECV6, TAG_WRITE, TAG_OTHER };
 enum { TAG_MASK = 7 };
 
 /* A buffer with something in it. */
@@ -72,38 +72,28 @@ struct io_uring_engine {
 	struct io io; /* first */
 	struct uring uring;
 	struct io_fds fds;
+	struct io_waiter waiter;
 	struct io_stats *stats;
 	uint32_t budget; /* bytes that one burst may fill, about */
 	bool vnet_hdr;
 	bool tun_gone;
 
-	/* TUN reads. At most one waits in the kernel. When it is done, others are tried that do not
-	 * wait, if experience says that they will find something. */
-	bool read_armed;
-	bool read_just_armed; /* in the entry that is to come */
-	bool read_due;        /* the one that waited is done: there may be more */
-	bool read_ran_dry;
-	bool read_polls;   /* this kernel's TUN can not wait in a read: wait by poll */
-	int read_flags;    /* RWF_NOWAIT, if this kernel's TUN knows it */
-	uint16_t armed_id; /* buffer of the read that waits */
-	enum read_kind { READ_WOKEN, READ_BACKLOG } read_kind; /* did the last one have to wait? */
-	uint32_t read_goal[2];  /* packets to hope for, by kind: as many as came last time */
+	/* TUN reads: only when epoll said that there is something, and none that waits. */
+	bool tun_ready;
+	bool read_ran_dry;      /* the last burst got less than it asked for */
+	int read_flags;         /* RWF_NOWAIT, if this kernel's TUN knows it */
+	uint32_t read_goal;     /* packets that the next burst asks for */
+	uint32_t read_first;    /* the same, after a pause */
+	uint32_t read_total;    /* packets of this series, without a pause */
 	uint32_t read_mean_len; /* bytes, sliding */
 	struct slots reads;
 	uint8_t *read_mem; /* N_READS of READ_STRIDE */
-
-	bool wake_armed;
-	bool woken;
-	uint64_t wake_value;
 
 	bool v6_first; /* who is served first changes from call to call */
 	struct recv_side recv4, recv6;
 
 	struct io_sender sender;
-	uint32_t n_output; /* sends and writes in flight */
-	uint32_t n_msgs;
-	struct io_msg msg[MAX_MSGS];
-	struct msghdr hdr[MAX_MSGS];
+	uint32_t n_writes; /* in flight */
 };
 
 static inline uint64_t tagged(enum tag tag, const void *p)

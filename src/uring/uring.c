@@ -9,12 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Linux 6.15; missing in older headers. */
-#ifndef IORING_ENTER_NO_IOWAIT
-#define IORING_ENTER_NO_IOWAIT (1U << 7)
-#define IORING_FEAT_NO_IOWAIT  (1U << 17)
-#endif
-
 enum { COMPLETIONS_PER_ENTRY = 4 };
 
 /* What the caller has to know of a refusal. */
@@ -49,11 +43,7 @@ int uring_open(struct uring *u, unsigned n_entries, unsigned n_files)
 	if (r < 0)
 		return open_error(r);
 	u->is_open = true;
-	u->no_iowait = p.features & IORING_FEAT_NO_IOWAIT;
-	if (!(p.features & IORING_FEAT_EXT_ARG))
-		r = -ENOSYS;
-	if (r == 0)
-		r = register_files(u, n_files);
+	r = register_files(u, n_files);
 	if (r < 0)
 		uring_close(u);
 	return r < 0 ? open_error(r) : 0;
@@ -84,49 +74,14 @@ static int enable(struct uring *u)
 	return 0;
 }
 
-/* liburing's entry can not be told that this is no disk wait. Nothing is queued. */
-static int wait_quietly(struct uring *u, unsigned n_wait, uint64_t timeout_ns)
-{
-	struct __kernel_timespec ts = { .tv_sec = (long long)(timeout_ns / NSEC_PER_SEC),
-					.tv_nsec = (long long)(timeout_ns % NSEC_PER_SEC) };
-	struct io_uring_getevents_arg arg = {
-		.ts = timeout_ns == UINT64_MAX ? 0 : (uint64_t)(uintptr_t)&ts,
-	};
-	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_NO_IOWAIT;
-	if (u->ring.enter_ring_fd != u->ring.ring_fd)
-		flags |= IORING_ENTER_REGISTERED_RING;
-	long r = syscall(SYS_io_uring_enter, u->ring.enter_ring_fd, 0, n_wait, flags, &arg,
-			 sizeof(arg));
-	return r < 0 ? -errno : 0;
-}
-
-static int enter(struct uring *u, unsigned n_wait, uint64_t timeout_ns)
-{
-	if (n_wait == 0 || timeout_ns == 0)
-		return io_uring_submit_and_get_events(&u->ring);
-	if (u->no_iowait) {
-		int r = io_uring_sq_ready(&u->ring) ? io_uring_submit_and_get_events(&u->ring) : 0;
-		if (r < 0 || io_uring_cq_ready(&u->ring) >= n_wait)
-			return r;
-		return wait_quietly(u, n_wait, timeout_ns);
-	}
-	if (timeout_ns == UINT64_MAX)
-		return io_uring_submit_and_wait(&u->ring, n_wait);
-	struct __kernel_timespec ts = { .tv_sec = (long long)(timeout_ns / NSEC_PER_SEC),
-					.tv_nsec = (long long)(timeout_ns % NSEC_PER_SEC) };
-	struct io_uring_cqe *cqe;
-	return io_uring_submit_and_wait_timeout(&u->ring, &cqe, n_wait, &ts, NULL);
-}
-
-int uring_enter(struct uring *u, unsigned n_wait, uint64_t timeout_ns)
+int uring_enter(struct uring *u)
 {
 	int r = u->is_enabled ? 0 : enable(u);
 	if (r < 0)
 		return r;
-	r = enter(u, n_wait, timeout_ns);
+	r = io_uring_submit_and_get_events(&u->ring);
 	switch (r < 0 ? -r : 0) {
 	case 0:
-	case ETIME:
 	case EINTR:
 	case EBUSY:  /* completions overflowed: the caller takes them and comes again */
 	case EAGAIN: /* short of memory */
@@ -139,7 +94,7 @@ int uring_enter(struct uring *u, unsigned n_wait, uint64_t timeout_ns)
 struct io_uring_sqe *uring_sqe(struct uring *u, unsigned slot)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-	if (!sqe && uring_enter(u, 0, 0) == 0)
+	if (!sqe && uring_enter(u) == 0)
 		sqe = io_uring_get_sqe(&u->ring);
 	if (sqe) {
 		memset(sqe, 0, sizeof(*sqe));

@@ -16,7 +16,6 @@ struct uring {
 	struct io_uring ring;
 	bool is_open;
 	bool is_enabled; /* the thread that uses it has begun to */
-	bool no_iowait;  /* the kernel can sleep without counting it as disk wait */
 };
 
 /* Opens a ring of @n_entries submissions and 4 times as many completions, with @n_files empty slots for
@@ -34,9 +33,8 @@ MUST_CHECK int uring_set_file(struct uring *u, unsigned slot, int fd);
  * kernel takes nothing any more. */
 struct io_uring_sqe *uring_sqe(struct uring *u, unsigned slot);
 
-/* Hands over what is queued, runs what is due, and waits until there are @n_wait completions or
- * @timeout_ns passed (UINT64_MAX: no limit). 0, also on time-out or a signal, or -errno. */
-int uring_enter(struct uring *u, unsigned n_wait, uint64_t timeout_ns);
+/* Hands over what is queued and runs what is due. Never waits. 0 or -errno. */
+int uring_enter(struct uring *u);
 
 /* Whether an entry would find anything to do: submissions, or completions that are held back. */
 static inline bool uring_is_idle(const struct uring *u)

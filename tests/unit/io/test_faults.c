@@ -94,6 +94,7 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct tim
 
 static struct io_stats stats;
 static struct io_sender sender = { .stats = &stats, .gso = true };
+static const struct io_fds sockets = { -1, 3, 4, -1 };
 static struct endpoint to[3];
 static uint8_t data[65536];
 
@@ -110,11 +111,9 @@ static struct io_send entry(int peer, uint32_t len, uint16_t segment_len)
 
 static void send_all(struct io_send *s, uint32_t n)
 {
-	struct io_send *p[256];
-	for (uint32_t i = 0; i < n; i++)
-		p[i] = &s[i];
 	sender.has_waited = false;
-	io_send_all(&sender, 3, p, n);
+	io_send_queue(&sender, &sockets, s, n);
+	io_send_flush(&sender, &sockets);
 }
 
 ParameterizedTestParameters(faults, a_refused_run_is_sent_singly)
