@@ -283,6 +283,17 @@ def sticky_address_gone(rig):
         equal(source_of_data(rig, p, session), address, "source of data")
 
 
+@check("P-347 a handshake does not fail for a sticky source that left the host", known=True)
+def sticky_address_gone_handshake(rig):
+    add_addresses(rig)
+    for far, address, other in ((FAR4, HOST4, OTHER4 + "/24"), (FAR6, HOST6, OTHER6 + "/64")):
+        p, _ = stuck(rig, far)
+        rig.host.run("ip", "addr", "del", other, "dev", "veth0")
+        expire_by_new_key(rig)
+        rig.send_out(p)
+        equal(p.expect(wg.INITIATION).source[0], address, "source of the initiation")
+
+
 @check("P-348 the outgoing interface is not forced: replies follow the routes")
 def interface_not_forced(rig):
     rig.lab.link(rig.host, rig.far, "veth1", "veth1", net=1)
@@ -561,9 +572,24 @@ def same_key(rig):
     rig.works(p, session)
 
 
-@check("P-380 a new private key: nothing is sent with old sessions, a handshake starts at once",
+@check("P-380 a new private key: nothing is sent with the old session, a handshake starts at once",
        known=True)
 def new_key(rig):
+    p = rig.peer()
+    current = p.connect()
+    expire_by_new_key(rig)
+    rig.send_out(p, 1)
+    received = p.receive_initiation()  # though a response was sent less than 5 s ago
+    ensure(rig.takes(p, current), "the old session does not receive any more")
+    rig.send_out(p, 2)
+    p.silent()
+    session = p.answer(received)
+    equal([inner.mark_of(p.plaintext(session)) for _ in range(2)], [1, 2], "staged packets")
+    rig.works(p, session)
+
+
+@check("P-380 a new private key: the unconfirmed session may be received, not sent with", known=True)
+def new_key_unconfirmed(rig):
     p = rig.peer()
     current = p.connect()
     unconfirmed = p.handshake()
@@ -574,8 +600,7 @@ def new_key(rig):
     rig.delivers([4], "packets on the unconfirmed session")
     p.drain()
     rig.send_out(p, 5)
-    received = p.receive_initiation()  # though a response was sent less than 5 s ago
-    session = p.answer(received)
+    session = p.accept()
     equal(inner.mark_of(p.plaintext(session)), 5, "staged packet")
     rig.works(p, session)
 

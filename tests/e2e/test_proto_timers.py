@@ -57,7 +57,7 @@ def give_up(rig):
     gaps = [b.time - a.time for a, b in zip(seen, seen[1:])]
     for gap in gaps:
         after("retransmission", gap, 5.0)
-    ensure(max(gaps) - min(gaps) > 0.02, f"no jitter: {min(gaps):.4f} to {max(gaps):.4f}")
+    ensure(max(gaps) - min(gaps) > 0.15, f"no jitter: {min(gaps):.4f} to {max(gaps):.4f}")
     equal(len(seen), 20, "initiations")
     for field in ("ephemeral", "index", "stamp"):
         equal(len({getattr(r, field) for r in seen}), 20, f"different values of {field}")
@@ -332,7 +332,7 @@ def unanswered(rig, peer, session):
     return peer.answer(received)
 
 
-@check("P-171 as initiator with next empty: current becomes previous", timeout=60, waits=True)
+@check("P-171 P-228 as initiator with next empty: current becomes previous", timeout=60, waits=True)
 def initiator_rotation(rig):
     p = rig.peer(endpoint=True)
     oldest = p.called()
