@@ -16,6 +16,7 @@ extern const struct aead_impl aead_avx2;
 extern const struct aead_impl aead_avx512;
 extern const struct aead_impl aead_avx512ifma;
 extern const struct aead_impl aead_neon;
+extern const struct aead_impl aead_null; /* no encryption: benchmarks only */
 
 /* Tests replace one-time Poly1305 keys to reach values of r and s that no known ChaCha20 key
  * gives; everywhere else this is nothing. */

@@ -155,6 +155,12 @@ static int choose_cipher(struct ringtun_device *d)
 			return r;
 	}
 	d->aead = aead_select(cpu_features() & mask);
+#ifdef RINGTUN_NULL_CIPHER
+	log_line(
+		d, RINGTUN_LOG_ERROR,
+		"NULL CIPHER: this build is for benchmarks. It does NOT ENCRYPT, and takes packets "
+		"from anybody");
+#endif
 	return 0;
 }
 
