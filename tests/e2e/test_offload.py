@@ -6,6 +6,7 @@ all offloads, each shown in the status and each with its effect."""
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import random
@@ -22,6 +23,7 @@ SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 SOL_PACKET, PACKET_VNET_HDR, PACKET_OUTGOING, ETH_P_ALL = 263, 15, 4, 3
 NEEDS_CSUM, GSO_UDP_L4 = 1, 5  # of struct virtio_net_hdr
 CLIENT4, CLIENT6 = "192.0.3.2", "2001:db8:1::2"
+SIOCETHTOOL, ETHTOOL_SSG, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO = 0x8946, 0x19, 0x1F, 0x24, 0x2C
 SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 434, 438
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -30,7 +32,7 @@ class Packet:
     """A packet as a packet socket on a TUN sees it, with the kernel's view of its offloads."""
 
     def __init__(self, data, outgoing):
-        self.flags, self.gso_type, _, self.gso_size = struct.unpack("=BBHH", data[:6])
+        self.flags, self.gso_type, self.hdr_len, self.gso_size = struct.unpack("=BBHH", data[:6])
         self.ip, self.outgoing = data[10:], outgoing
         if self.ip[0] >> 4 == 4:
             self.protocol, self.header_len = self.ip[9], 4 * (self.ip[0] & 15)
@@ -45,6 +47,11 @@ class Packet:
     @property
     def n_segments(self):
         return -(-len(self.ip) // self.gso_size) if self.gso_size else 1
+
+    @property
+    def l4_end(self):
+        tcp_len = 4 * (self.ip[self.header_len + 12] >> 4)
+        return self.header_len + (8 if self.protocol == 17 else tcp_len)
 
     def is_fragment(self):
         return self.ip[0] >> 4 == 4 and struct.unpack(">H", self.ip[6:8])[0] & 0x3FFF != 0
@@ -235,6 +242,36 @@ for _engine in ENGINES:
             forwarded(_engine, _far))
         case(f"pitfalls 49 51 UDP_SEGMENT sends arrive intact, {_how}, {_engine}")(
             forwarded_uso(_engine, _far))
+
+
+def ethtool(ns, ifname, command, on):
+    setting = ctypes.create_string_buffer(struct.pack("=II", command, on))
+    with ns.socket() as s:
+        fcntl.ioctl(s, SIOCETHTOOL, struct.pack("16sP16x", ifname.encode(),
+                                                ctypes.addressof(setting)))
+
+
+def forwarded_gro(engine):
+    """Super-packets that the gateway's kernel made of single ones: their first segment's payload
+    stands behind the headers, and hdr_len covers it as well."""
+    def run(lab):
+        g = Gateway(lab, ("--io", engine), ("--io", engine, *SINGLE))
+        ethtool(g.a.ns, "veth1", ETHTOOL_SGRO, 1)
+        for command in (ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SSG):
+            ethtool(g.client, "veth0", command, 0)
+        for _, address in g.families():
+            with Capture(g.a.ns, g.a.ifname) as here, Capture(g.b.ns, g.b.ifname) as there:
+                expect_tcp(g.client, g.b.ns, address, 3 << 20)
+            supers = [p for p in here.of(6, True) if p.is_super]
+            check(any(p.hdr_len > p.l4_end for p in supers),
+                  f"no hdr_len beyond the L4 header in {len(supers)} super-packets")
+            there.expect_checksums(6)
+    return run
+
+
+for _engine in ENGINES:
+    case(f"pitfall 48 forwarded super-packets whose hdr_len is not the L4 end, {_engine}")(
+        forwarded_gro(_engine))
 
 
 # VXLAN
