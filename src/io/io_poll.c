@@ -11,26 +11,16 @@
 
 #include "base/macro.h"
 #include "io/io.h"
+#include "io/io_recv.h"
 #include "io/io_send.h"
 #include "io/io_stats.h"
 #include "io/io_wait.h"
-#include "udp/cmsg.h"
 
 enum {
-	DEFAULT_BUFFERS = 4,
-	SLOT_LEN = 65536, /* bytes; one UDP_GRO buffer */
-	N_SLOTS = 32,     /* for receiving; how many one call uses depends on what comes */
-	MAX_ERRORS = 16,  /* skipped by one recv_burst() and socket */
+	MAX_ERRORS = 16, /* skipped by one recv_burst() and socket */
 	VNET_LEN = sizeof(struct virtio_net_hdr),
 	/* The vnet header ends on a cache line, so that the packet begins on the next. */
 	READ_ROOM = CACHELINE + IO_MAX_DATAGRAM,
-};
-
-/* Where one received message ends up. */
-struct slot_meta {
-	struct iovec iov;
-	struct sockaddr_in6 name;
-	union udp_cmsg_recv control;
 };
 
 struct io_poll {
@@ -40,18 +30,12 @@ struct io_poll {
 	struct io_stats *stats;
 	bool vnet_hdr;
 	bool tun_gone;
-	bool v6_first;  /* who is served first changes from call to call */
 	unsigned ready; /* IO_*: not known to be empty */
 
-	uint32_t budget;   /* bytes that one recv_burst() or read_burst() may fill, about */
-	uint32_t mean_len; /* bytes; of received messages, sliding */
-	uint8_t *slots;    /* N_SLOTS of SLOT_LEN, touched only as far as needed */
-	uint8_t *arena;    /* TUN packets, one behind the other */
+	uint8_t *arena; /* TUN packets, one behind the other */
 	size_t arena_len;
 
-	struct slot_meta meta[N_SLOTS];
-	struct mmsghdr msg[N_SLOTS];
-
+	struct io_receiver receiver;
 	struct io_sender sender;
 };
 
@@ -88,94 +72,24 @@ static int poll_wait(struct io *io, uint64_t timeout_ns)
 	return p->tun_gone ? -EBADFD : 0;
 }
 
-/* -- receiving ----------------------------------------------------------------------------------- */
-
-static void slot_prepare(struct io_poll *p, uint32_t i)
-{
-	struct slot_meta *m = &p->meta[i];
-	m->iov = (struct iovec){ p->slots + (size_t)i * SLOT_LEN, IO_MAX_DATAGRAM };
-	p->msg[i].msg_hdr = (struct msghdr){
-		.msg_name = &m->name,
-		.msg_namelen = sizeof(m->name),
-		.msg_iov = &m->iov,
-		.msg_iovlen = 1,
-		.msg_control = &m->control,
-		.msg_controllen = sizeof(m->control),
-	};
-}
-
-/* False: it was cut off, or comes from nowhere. */
-static bool slot_take(struct io_poll *p, uint32_t i, struct io_datagram *d)
-{
-	const struct msghdr *h = &p->msg[i].msg_hdr;
-	struct udp_received got;
-	if (h->msg_flags & MSG_TRUNC)
-		return false;
-	udp_cmsg_parse(&got, (struct bytes){ (const uint8_t *)&p->meta[i].name, h->msg_namelen },
-		       (struct bytes){ p->meta[i].control.b, h->msg_controllen });
-	d->data = p->meta[i].iov.iov_base;
-	d->len = p->msg[i].msg_len;
-	d->segment_len = got.segment_len && got.segment_len < d->len ? got.segment_len : d->len;
-	d->tos = got.tos;
-	d->from = got.from;
-	return endpoint_is_set(&d->from);
-}
-
-/* recvmmsg into the slots from @first on. Skips errors; what they were does not matter (P-367). Returns
- * how many messages came. */
-static uint32_t recv_into(struct io_poll *p, enum io_source source, uint32_t first, uint32_t n)
-{
-	int fd = source == IO_UDP4 ? p->fds.udp4 : p->fds.udp6;
-	for (uint32_t i = first; i < first + n; i++)
-		slot_prepare(p, i);
-	for (int i = 0; i < MAX_ERRORS; i++) {
-		int r = recvmmsg(fd, p->msg + first, n, MSG_DONTWAIT, NULL);
-		if (r > 0) {
-			if ((uint32_t)r < n)
-				p->ready &= ~(unsigned)source; /* epoll tells if we are wrong */
-			return (uint32_t)r;
-		}
-		if (r == 0 || errno == EAGAIN)
-			break;
-		if (errno != EINTR)
-			io_stat_add(&p->stats->recv_errors, 1);
-	}
-	p->ready &= ~(unsigned)source;
-	return 0;
-}
-
-/* Few slots when large buffers come, so that they stay in the cache; many for small datagrams. */
-static uint32_t slots_wanted(const struct io_poll *p)
-{
-	uint32_t n = p->budget / MAX(p->mean_len, 1U);
-	return MIN(MAX(n, (uint32_t)DEFAULT_BUFFERS), (uint32_t)N_SLOTS);
-}
+/* -- sockets ------------------------------------------------------------------------------------- */
 
 static uint32_t poll_recv_burst(struct io *io, struct io_datagram *d, uint32_t n)
 {
 	struct io_poll *p = poll_of(io);
-	enum io_source order[2] = { IO_UDP4, IO_UDP6 };
-	if (p->v6_first) {
-		order[0] = IO_UDP6;
-		order[1] = IO_UDP4;
-	}
-	p->v6_first = !p->v6_first;
+	return io_receiver_burst(&p->receiver, &p->fds, &p->ready, d, n);
+}
 
-	uint32_t n_slots = MIN(n, slots_wanted(p)), used = 0, n_out = 0;
-	for (int k = 0; k < 2; k++) {
-		if (!(p->ready & order[k]))
-			continue;
-		uint32_t got = used < n_slots ? recv_into(p, order[k], used, n_slots - used) : 0;
-		for (uint32_t i = used; i < used + got; i++) {
-			p->mean_len += (p->msg[i].msg_len / 8) - (p->mean_len / 8);
-			if (slot_take(p, i, &d[n_out]))
-				n_out++;
-			else
-				io_stat_add(&p->stats->recv_errors, 1);
-		}
-		used += got;
-	}
-	return n_out;
+static void poll_send_burst(struct io *io, struct io_send *s, uint32_t n)
+{
+	struct io_poll *p = poll_of(io);
+	io_send_queue(&p->sender, &p->fds, s, n);
+}
+
+static void poll_submit(struct io *io)
+{
+	struct io_poll *p = poll_of(io);
+	io_send_flush(&p->sender, &p->fds);
 }
 
 /* -- TUN ----------------------------------------------------------------------------------------- */
@@ -242,27 +156,13 @@ static void poll_write_burst(struct io *io, struct io_write *w, uint32_t n)
 		w[i].result = p->fds.tun < 0 ? -EBADFD : write_one(p, &w[i]);
 }
 
-/* -- sending ------------------------------------------------------------------------------------- */
-
-static void poll_send_burst(struct io *io, struct io_send *s, uint32_t n)
-{
-	struct io_poll *p = poll_of(io);
-	io_send_queue(&p->sender, &p->fds, s, n);
-}
-
-static void poll_submit(struct io *io)
-{
-	struct io_poll *p = poll_of(io);
-	io_send_flush(&p->sender, &p->fds);
-}
-
 /* -- life ---------------------------------------------------------------------------------------- */
 
 static void poll_destroy(struct io *io)
 {
 	struct io_poll *p = poll_of(io);
 	io_waiter_close(&p->waiter);
-	free(p->slots);
+	io_receiver_finish(&p->receiver);
 	free(p->arena);
 	free(p);
 }
@@ -284,19 +184,21 @@ int io_poll_create(struct io **ret_io, const struct io_params *params, struct io
 	struct io_poll *p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	uint32_t n_buffers = params->n_buffers ? MAX(params->n_buffers, 2U) : DEFAULT_BUFFERS;
+	uint32_t n_buffers = params->n_buffers ? MAX(params->n_buffers, 2U) : IO_DEFAULT_BUFFERS;
 	p->io.ops = &poll_ops;
 	p->waiter.epoll_fd = -1;
 	p->stats = stats;
 	p->vnet_hdr = params->vnet_hdr;
 	p->sender.stats = stats;
 	p->sender.gso = params->udp_gso;
-	p->budget = MIN(n_buffers, (uint32_t)N_SLOTS) * SLOT_LEN;
 	/* Room for so many full packets, each with its header. */
 	p->arena_len = ROUND_UP((size_t)n_buffers * READ_ROOM, (size_t)CACHELINE);
 	p->arena = aligned_alloc(CACHELINE, p->arena_len);
-	p->slots = aligned_alloc(CACHELINE, (size_t)N_SLOTS * SLOT_LEN);
-	int r = p->arena && p->slots ? poll_set_fds(&p->io, &params->fds) : -ENOMEM;
+	int r = p->arena ? 0 : -ENOMEM;
+	if (r == 0)
+		r = io_receiver_init(&p->receiver, n_buffers * IO_BUFFER_LEN, stats);
+	if (r == 0)
+		r = poll_set_fds(&p->io, &params->fds);
 	if (r < 0) {
 		poll_destroy(&p->io);
 		return r;
