@@ -12,39 +12,52 @@ typedef vec half;
 #include "crypto/aead_fe26.h"
 #include "crypto/aead_mac.h"
 
-static void avx512_mac(struct mac *const *m, unsigned width)
+static void f_mac_lanes(struct mac_lane *const *m)
 {
-	mac_run(m, width);
+	mac_run(m);
 }
 
-static void avx512_chacha(const struct chacha_lanes *lanes, unsigned n)
+static void f_mac_spans(struct mac_cursor *cursor, const struct mac_span *last)
 {
-	chacha_any(lanes, n);
+	mac_steps(cursor, last);
 }
 
-static void avx512_chacha_run(const struct chacha_run *run, size_t n)
+static void f_chacha(const struct chacha_lanes *lanes, unsigned n, struct aead_context *x)
 {
-	chacha_run_16(run, n);
+	avx512_chacha(lanes, n, x);
+}
+
+static void f_chacha_run(const struct chacha_run *run, struct aead_context *x)
+{
+	avx512_chacha_run(run, x);
+}
+
+static void f_wipe_registers(void)
+{
+	avx512_wipe_registers();
 }
 
 const struct aead_kernel aead_avx512_kernel = {
 	.n_lanes = 16,
 	.lanes_granule = 4,
-	.n_mac_lanes = 8,
-	.mac_setup_cost = { 510, 580, 500, 510 },
-	.mac_batch_cost = 190,
-	.chacha = avx512_chacha,
-	.chacha_run = avx512_chacha_run,
-	.mac = avx512_mac,
-	.wipe_registers = wipe_high_registers,
+	.n_mac_lanes = LANES,
+	.mac_lane_max_len = 320,
+	.mac_room = CHACHA_DOUBLE_ROUNDS * MAC_STEP_LEN,
+	.mac_setup_cost = 510,
+	.mac_row_cost = 190,
+	.chacha = f_chacha,
+	.chacha_run = f_chacha_run,
+	.mac_spans = f_mac_spans,
+	.mac_lanes = f_mac_lanes,
+	.wipe_registers = f_wipe_registers,
 };
 
-static void avx512_seal_burst(const struct aead_seal_job *job, size_t n)
+static void f_seal_burst(const struct aead_seal_job *job, size_t n)
 {
 	aead_burst_seal(&aead_avx512_kernel, job, n);
 }
 
-static void avx512_open_burst(struct aead_open_job *job, size_t n)
+static void f_open_burst(struct aead_open_job *job, size_t n)
 {
 	aead_burst_open(&aead_avx512_kernel, job, n);
 }
@@ -52,6 +65,6 @@ static void avx512_open_burst(struct aead_open_job *job, size_t n)
 const struct aead_impl aead_avx512 = {
 	.name = "avx512",
 	.cpu = CPU_AVX512,
-	.seal_burst = avx512_seal_burst,
-	.open_burst = avx512_open_burst,
+	.seal_burst = f_seal_burst,
+	.open_burst = f_open_burst,
 };

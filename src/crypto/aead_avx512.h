@@ -1,47 +1,13 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* ChaCha20 and message loading for both AVX-512 kernels, which differ in their Poly1305 only.
- * Included by files that are compiled for F, BW, VL and DQ. */
+/* ChaCha20 and message loading for both AVX-512 kernels, which differ in the Poly1305 of their
+ * lanes only. Included by files that are compiled for F, BW, VL, DQ and BMI2. */
 #pragma once
 
 #include <immintrin.h>
 
 #include "base/macro.h"
 #include "crypto/aead_burst.h"
-
-ALWAYS_INLINE void quarter_add_xor_rot(__m512i *a, const __m512i *b, __m512i *d, int n)
-{
-	*a = _mm512_add_epi32(*a, *b);
-	*d = _mm512_xor_si512(*d, *a);
-	switch (n) { /* an immediate */
-	case 16:
-		*d = _mm512_rol_epi32(*d, 16);
-		break;
-	case 12:
-		*d = _mm512_rol_epi32(*d, 12);
-		break;
-	case 8:
-		*d = _mm512_rol_epi32(*d, 8);
-		break;
-	default:
-		*d = _mm512_rol_epi32(*d, 7);
-	}
-}
-
-/* Four quarter rounds side by side: on words i, 4 + (i + j) % 4, ... for j = 0 (columns) and
- * j = 1 (diagonals). */
-ALWAYS_INLINE void chacha_round(__m512i v[16], const int j)
-{
-	for (int i = 0; i < 4; i++)
-		quarter_add_xor_rot(&v[i], &v[4 + (i + j) % 4], &v[12 + (i + 3 * j) % 4], 16);
-	for (int i = 0; i < 4; i++)
-		quarter_add_xor_rot(&v[8 + (i + 2 * j) % 4], &v[12 + (i + 3 * j) % 4],
-				    &v[4 + (i + j) % 4], 12);
-	for (int i = 0; i < 4; i++)
-		quarter_add_xor_rot(&v[i], &v[4 + (i + j) % 4], &v[12 + (i + 3 * j) % 4], 8);
-	for (int i = 0; i < 4; i++)
-		quarter_add_xor_rot(&v[8 + (i + 2 * j) % 4], &v[12 + (i + 3 * j) % 4],
-				    &v[4 + (i + j) % 4], 7);
-}
+#include "crypto/aead_x86_mac.h"
 
 /* Transposes 4 x 4 words inside each 128-bit quarter. */
 ALWAYS_INLINE void transpose_words(__m512i v[4])
@@ -75,48 +41,135 @@ ALWAYS_INLINE __m512i load_quarters(const void *a, const void *b, const void *c,
 	return _mm512_inserti64x2(v, _mm_loadu_si128(d), 3);
 }
 
-/* Four words of each lane's key, in vectors by word. */
-ALWAYS_INLINE void load_key_words(__m512i v[4], const struct chacha_lanes *l, const int offset)
+/* The twelve rows of the state that blocks with the same key share. */
+ALWAYS_INLINE void state_set_key(struct aead_context *x, const uint8_t *key)
 {
-	if (l->has_one_key) {
-		for (int i = 0; i < 4; i++)
-			v[i] = _mm512_set1_epi32((int)load_le32(l->key[0] + offset + 4 * i));
+	static const uint32_t constants[4] = { 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574 };
+	if (x->key == key)
 		return;
-	}
 	for (int i = 0; i < 4; i++)
-		v[i] = load_quarters(l->key[4 * i] + offset, l->key[4 * i + 1] + offset,
-				     l->key[4 * i + 2] + offset, l->key[4 * i + 3] + offset);
+		_mm512_store_si512(x->state[i], _mm512_set1_epi32((int)constants[i]));
+	for (int i = 0; i < 8; i++)
+		_mm512_store_si512(x->state[4 + i], _mm512_set1_epi32((int)load_le32(key + 4 * i)));
+	x->key = key;
+}
+
+/* Every lane has a key of its own. */
+ALWAYS_INLINE void state_set_keys(struct aead_context *x, const uint8_t *const k[16])
+{
+	__m512i v[8];
+	state_set_key(x, k[0]); /* for the constants */
+	for (int i = 0; i < 4; i++, k += 4) {
+		v[i] = load_quarters(k[0], k[1], k[2], k[3]);
+		v[4 + i] = load_quarters(k[0] + 16, k[1] + 16, k[2] + 16, k[3] + 16);
+	}
 	transpose_words(v);
+	transpose_words(v + 4);
+	for (int i = 0; i < 8; i++)
+		_mm512_store_si512(x->state[4 + i], v[i]);
+	x->key = NULL;
 }
 
-ALWAYS_INLINE void constants_load(__m512i v[4])
+/* Lane 4 * k + c sits in element 4 * c + k of each row: chacha_transpose() undoes it. */
+ALWAYS_INLINE void state_set_lanes(struct aead_context *x, const struct chacha_lanes *l)
 {
-	v[0] = _mm512_set1_epi32(0x61707865);
-	v[1] = _mm512_set1_epi32(0x3320646e);
-	v[2] = _mm512_set1_epi32(0x79622d32);
-	v[3] = _mm512_set1_epi32(0x6b206574);
-}
-
-ALWAYS_INLINE void chacha_load(__m512i v[16], const struct chacha_lanes *l)
-{
-	constants_load(v);
-	load_key_words(v + 4, l, 0);
-	load_key_words(v + 8, l, 16);
-	/* element 4 * c + k belongs to lane 4 * k + c: chacha_transpose() undoes it */
+	__m512i v[4];
+	if (l->has_one_key)
+		state_set_key(x, l->key[0]);
+	else
+		state_set_keys(x, l->key);
 	for (int i = 0; i < 4; i++)
-		v[12 + i] = _mm512_load_si512(&l->nonce[4 * i]);
-	transpose_words(v + 12);
+		v[i] = _mm512_load_si512(&l->nonce[4 * i]);
+	transpose_words(v);
+	for (int i = 0; i < 4; i++)
+		_mm512_store_si512(x->state[12 + i], v[i]);
 }
 
-ALWAYS_INLINE void chacha_rounds(__m512i v[16])
+ALWAYS_INLINE void state_set_run(struct aead_context *x, const struct chacha_run *run)
 {
-	for (int i = 0; i < 10; i++) {
-		chacha_round(v, 0);
-		chacha_round(v, 1);
-	}
+	const __m512i lane =
+		_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+	const __m512i first = _mm512_set1_epi32((int)run->nonce[0]);
+	state_set_key(x, run->key);
+	_mm512_store_si512(x->state[12], _mm512_add_epi32(first, lane));
+	for (int i = 1; i < 4; i++)
+		_mm512_store_si512(x->state[12 + i], _mm512_set1_epi32((int)run->nonce[i]));
 }
 
-/* From a word of all blocks per vector to a block per vector. */
+/* The ten double rounds over zmm0 - zmm15 with the steps of Poly1305 woven in, as text because
+ * compilers add a move per register and iteration, and do not interleave. QUARTER() is a quarter of
+ * a quarter round; four of them are independent, so that latency is covered. */
+#define QUARTER(a, b, d, n)                                \
+	"vpaddd %%zmm" #b ", %%zmm" #a ", %%zmm" #a "\n\t" \
+	"vpxord %%zmm" #a ", %%zmm" #d ", %%zmm" #d "\n\t" \
+	"vprold $" #n ", %%zmm" #d ", %%zmm" #d "\n\t"
+
+/* clang-format off */
+#define DOUBLE_ROUND(PART)                                                                         \
+	QUARTER(0, 4, 12, 16) PART(A1) QUARTER(1, 5, 13, 16) PART(A2)                              \
+	QUARTER(2, 6, 14, 16) PART(A3) QUARTER(3, 7, 15, 16) PART(A4)                              \
+	QUARTER(8, 12, 4, 12) PART(A5) QUARTER(9, 13, 5, 12) PART(B1)                              \
+	QUARTER(10, 14, 6, 12) PART(B2) QUARTER(11, 15, 7, 12) PART(B3)                            \
+	QUARTER(0, 4, 12, 8) PART(B4) QUARTER(1, 5, 13, 8) PART(B5)                                \
+	QUARTER(2, 6, 14, 8) PART(A1) QUARTER(3, 7, 15, 8) PART(A2)                                \
+	QUARTER(8, 12, 4, 7) PART(A3) QUARTER(9, 13, 5, 7) PART(A4)                                \
+	QUARTER(10, 14, 6, 7) PART(A5) QUARTER(11, 15, 7, 7) PART(B1)                              \
+	QUARTER(0, 5, 15, 16) PART(B2) QUARTER(1, 6, 12, 16) PART(B3)                              \
+	QUARTER(2, 7, 13, 16) PART(B4) QUARTER(3, 4, 14, 16) PART(B5)                              \
+	QUARTER(10, 15, 5, 12) PART(A1) QUARTER(11, 12, 6, 12) PART(A2)                            \
+	QUARTER(8, 13, 7, 12) PART(A3) QUARTER(9, 14, 4, 12) PART(A4)                              \
+	QUARTER(0, 5, 15, 8) PART(A5) QUARTER(1, 6, 12, 8) PART(B1)                                \
+	QUARTER(2, 7, 13, 8) PART(B2) QUARTER(3, 4, 14, 8) PART(B3)                                \
+	QUARTER(10, 15, 5, 7) PART(B4) QUARTER(11, 12, 6, 7) PART(B5)                              \
+	QUARTER(8, 13, 7, 7) QUARTER(9, 14, 4, 7)
+/* clang-format on */
+
+#define LOAD_4(a, b, c, d, at)                                                                  \
+	"vmovdqa64 " #at "(%%rax), %%zmm" #a "\n\tvmovdqa64 64+" #at "(%%rax), %%zmm" #b "\n\t" \
+	"vmovdqa64 128+" #at "(%%rax), %%zmm" #c "\n\tvmovdqa64 192+" #at "(%%rax), %%zmm" #d   \
+	"\n\t"
+
+#define CHACHA_16_TEXT              \
+	LOAD_4(0, 1, 2, 3, 0)       \
+	LOAD_4(4, 5, 6, 7, 256)     \
+	LOAD_4(8, 9, 10, 11, 512)   \
+	LOAD_4(12, 13, 14, 15, 768) \
+	"mov $10, %%r15d\n\t" ROUNDS_WITH_MAC(DOUBLE_ROUND, "dec %%r15d\n\t")
+
+#define ZMM(n) register __m512i z##n __asm__("zmm" #n)
+
+/* v = the state after ten double rounds + the state, while spans are absorbed. */
+ALWAYS_INLINE void chacha_16(__m512i v[16], struct aead_context *x)
+{
+	ZMM(0), z1 __asm__("zmm1"), z2 __asm__("zmm2"), z3 __asm__("zmm3");
+	ZMM(4), z5 __asm__("zmm5"), z6 __asm__("zmm6"), z7 __asm__("zmm7");
+	ZMM(8), z9 __asm__("zmm9"), z10 __asm__("zmm10"), z11 __asm__("zmm11");
+	ZMM(12), z13 __asm__("zmm13"), z14 __asm__("zmm14"), z15 __asm__("zmm15");
+	const void *from = x->state;
+	struct mac_span *span = x->cursor.span;
+	uint64_t at = x->cursor.at;
+
+	__asm__ volatile(CHACHA_16_TEXT
+			 : "=v"(z0), "=v"(z1), "=v"(z2), "=v"(z3), "=v"(z4), "=v"(z5), "=v"(z6),
+			   "=v"(z7), "=v"(z8), "=v"(z9), "=v"(z10), "=v"(z11), "=v"(z12), "=v"(z13),
+			   "=v"(z14), "=v"(z15), "+a"(from), "+S"(span), "+D"(at)
+			 :
+			 : "r15", MAC_CLOBBERS);
+	x->cursor.span = span;
+	x->cursor.at = at;
+	const __m512i z[16] = {
+		z0, z1, z2, z3, z4, z5, z6, z7, z8, z9, z10, z11, z12, z13, z14, z15
+	};
+	for (int i = 0; i < 16; i++)
+		v[i] = _mm512_add_epi32(z[i], _mm512_load_si512(x->state[i]));
+}
+
+ALWAYS_INLINE void xor_store(uint8_t *dst, const uint8_t *src, __m512i stream)
+{
+	_mm512_storeu_si512(dst, _mm512_xor_si512(_mm512_loadu_si512(src), stream));
+}
+
+/* From a word of all blocks per vector to a block per vector, in the order of lanes. */
 ALWAYS_INLINE void chacha_transpose(__m512i v[16])
 {
 	__m512i w[16];
@@ -131,80 +184,53 @@ ALWAYS_INLINE void chacha_transpose(__m512i v[16])
 		v[i] = w[i];
 }
 
-ALWAYS_INLINE void xor_store(uint8_t *dst, const uint8_t *src, __m512i stream)
+static inline void avx512_chacha_run(const struct chacha_run *run, struct aead_context *x)
 {
-	_mm512_storeu_si512(dst, _mm512_xor_si512(_mm512_loadu_si512(src), stream));
+	__m512i v[16];
+	state_set_run(x, run);
+	chacha_16(v, x);
+	chacha_transpose(v);
+	for (int i = 0; i < 16; i++)
+		xor_store(run->dst + 64 * i, run->src + 64 * i, v[i]);
 }
 
-/* While the rounds compute, nothing else uses the load and store units. */
-ALWAYS_INLINE void prefetch(const uint8_t *dst, const uint8_t *src)
+static inline void chacha_lanes_16(const struct chacha_lanes *l, struct aead_context *x)
 {
-	__builtin_prefetch(src, 0);
-	__builtin_prefetch(dst, 1);
-}
-
-/* Sixteen blocks of any packets. */
-ALWAYS_INLINE void chacha_16(const struct chacha_lanes *l)
-{
-	__m512i v[16], in[16];
-	chacha_load(in, l);
-	for (int i = 0; i < 16; i++)
-		prefetch(l->dst[i], l->src[i]);
-	for (int i = 0; i < 16; i++)
-		v[i] = in[i];
-	chacha_rounds(v);
-	for (int i = 0; i < 16; i++)
-		v[i] = _mm512_add_epi32(v[i], in[i]);
+	__m512i v[16];
+	state_set_lanes(x, l);
+	chacha_16(v, x);
 	chacha_transpose(v);
 	for (int i = 0; i < 16; i++)
 		xor_store(l->dst[i], l->src[i], v[i]);
 }
 
-/* Sixteen consecutive blocks of one packet at a time. */
-ALWAYS_INLINE void chacha_run_16(const struct chacha_run *run, size_t n)
-{
-	const __m512i iota =
-		_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-	const uint8_t *src = run->src;
-	uint8_t *dst = run->dst;
-	__m512i v[16], in[16];
-
-	constants_load(in);
-	for (int i = 0; i < 8; i++)
-		in[4 + i] = _mm512_set1_epi32((int)load_le32(run->key + 4 * i));
-	for (int i = 0; i < 4; i++)
-		in[12 + i] = _mm512_set1_epi32((int)run->nonce[i]);
-	in[12] = _mm512_add_epi32(in[12], iota);
-	for (; n; n -= 16) {
-		for (int i = 0; i < 16; i++)
-			prefetch(dst + 64 * i, src + 64 * i);
-		for (int i = 0; i < 16; i++)
-			v[i] = in[i];
-		chacha_rounds(v);
-		for (int i = 0; i < 16; i++)
-			v[i] = _mm512_add_epi32(v[i], in[i]);
-		in[12] = _mm512_add_epi32(in[12], _mm512_set1_epi32(16));
-		chacha_transpose(v);
-		for (int i = 0; i < 16; i++)
-			xor_store(dst + 64 * i, src + 64 * i, v[i]);
-		src += 16 * 64;
-		dst += 16 * 64;
-	}
-}
-
 ALWAYS_INLINE void row_round(__m512i v[4])
 {
-	quarter_add_xor_rot(&v[0], &v[1], &v[3], 16);
-	quarter_add_xor_rot(&v[2], &v[3], &v[1], 12);
-	quarter_add_xor_rot(&v[0], &v[1], &v[3], 8);
-	quarter_add_xor_rot(&v[2], &v[3], &v[1], 7);
+	v[0] = _mm512_add_epi32(v[0], v[1]);
+	v[3] = _mm512_rol_epi32(_mm512_xor_si512(v[3], v[0]), 16);
+	v[2] = _mm512_add_epi32(v[2], v[3]);
+	v[1] = _mm512_rol_epi32(_mm512_xor_si512(v[1], v[2]), 12);
+	v[0] = _mm512_add_epi32(v[0], v[1]);
+	v[3] = _mm512_rol_epi32(_mm512_xor_si512(v[3], v[0]), 8);
+	v[2] = _mm512_add_epi32(v[2], v[3]);
+	v[1] = _mm512_rol_epi32(_mm512_xor_si512(v[1], v[2]), 7);
 }
 
-/* Up to twelve blocks of any packets, a row of four blocks per vector: more instructions per block than
+/* Rotates the rows, so that diagonals become columns (@back: columns diagonals again). */
+ALWAYS_INLINE void row_shift(__m512i v[4], const bool back)
+{
+	v[1] = back ? _mm512_shuffle_epi32(v[1], 0x93) : _mm512_shuffle_epi32(v[1], 0x39);
+	v[2] = _mm512_shuffle_epi32(v[2], 0x4e);
+	v[3] = back ? _mm512_shuffle_epi32(v[3], 0x39) : _mm512_shuffle_epi32(v[3], 0x93);
+}
+
+/* Up to twelve blocks, a row of four blocks per vector: more instructions per block than
  * chacha_16(), but far less time for a few. */
-ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, const int n_vectors)
+ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, struct aead_context *x,
+			       const int n_vectors)
 {
 	__m512i v[3][4], in[3][4];
+
 	for (int i = 0; i < n_vectors; i++) {
 		const uint8_t *const *k = &l->key[4 * i];
 		in[i][0] = _mm512_broadcast_i32x4(
@@ -215,21 +241,16 @@ ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, const int n_vectors
 		for (int j = 0; j < 4; j++)
 			v[i][j] = in[i][j];
 	}
-	for (int r = 0; r < 10; r++) {
+	for (int r = 0; r < CHACHA_DOUBLE_ROUNDS; r++) {
 		for (int i = 0; i < n_vectors; i++)
 			row_round(v[i]);
-		for (int i = 0; i < n_vectors; i++) {
-			v[i][1] = _mm512_shuffle_epi32(v[i][1], 0x39);
-			v[i][2] = _mm512_shuffle_epi32(v[i][2], 0x4e);
-			v[i][3] = _mm512_shuffle_epi32(v[i][3], 0x93);
-		}
+		for (int i = 0; i < n_vectors; i++)
+			row_shift(v[i], false);
+		mac_step(&x->cursor);
 		for (int i = 0; i < n_vectors; i++)
 			row_round(v[i]);
-		for (int i = 0; i < n_vectors; i++) {
-			v[i][1] = _mm512_shuffle_epi32(v[i][1], 0x93);
-			v[i][2] = _mm512_shuffle_epi32(v[i][2], 0x4e);
-			v[i][3] = _mm512_shuffle_epi32(v[i][3], 0x39);
-		}
+		for (int i = 0; i < n_vectors; i++)
+			row_shift(v[i], true);
 	}
 	for (int i = 0; i < n_vectors; i++) {
 		for (int j = 0; j < 4; j++)
@@ -240,67 +261,40 @@ ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, const int n_vectors
 	}
 }
 
-ALWAYS_INLINE void chacha_any(const struct chacha_lanes *l, unsigned n)
+static inline void avx512_chacha(const struct chacha_lanes *lanes, unsigned n,
+				 struct aead_context *x)
 {
 	switch (n) {
 	case 16:
-		chacha_16(l);
+		chacha_lanes_16(lanes, x);
 		break;
 	case 12:
-		chacha_rows(l, 3);
+		chacha_rows(lanes, x, 3);
 		break;
 	case 8:
-		chacha_rows(l, 2);
+		chacha_rows(lanes, x, 2);
 		break;
 	default:
-		chacha_rows(l, 1);
+		chacha_rows(lanes, x, 1);
 	}
 }
 
-#define LANES 8 /* of Poly1305; for the preprocessor */
-enum {
-	N_LANES = LANES,
-};
-
+/* Poly1305. */
+#define LANES 8
 typedef __m512i vec;
 typedef __m512i row_t;
 
-/* The order of lanes inside a vector is whatever makes mac_transpose() cheap; this table says which
- * it is, by log2 of the lanes per packet. */
-static const struct mac_layout {
-	uint8_t packet[8], block[8]; /* of each lane; block = j */
-} mac_layouts[4] = {
-	{ { 0, 4, 1, 5, 2, 6, 3, 7 }, { 0, 0, 0, 0, 0, 0, 0, 0 } },
-	{ { 0, 2, 0, 2, 1, 3, 1, 3 }, { 0, 0, 1, 1, 0, 0, 1, 1 } },
-	{ { 0, 1, 0, 1, 0, 1, 0, 1 }, { 0, 0, 1, 1, 2, 2, 3, 3 } },
-	{ { 0, 0, 0, 0, 0, 0, 0, 0 }, { 0, 4, 1, 5, 2, 6, 3, 7 } },
-};
+/* The order of messages in vectors: what makes mac_transpose() cheap. */
+static const uint8_t mac_order[LANES] = { 0, 4, 1, 5, 2, 6, 3, 7 };
 
-/* Turns the eight rows of a batch into four steps: the low and high words of one block per lane. */
-ALWAYS_INLINE void mac_transpose(__m512i row[8], __m512i lo[4], __m512i hi[4], const int log2_l)
+/* Turns 64 bytes of each message into four steps: the low and high words of a block of each. */
+ALWAYS_INLINE void mac_transpose(row_t row[LANES], vec lo[4], vec hi[4])
 {
-	__m512i a[4], b[4];
-	if (log2_l == 0) {
-		transpose_quarters(row);
-		transpose_quarters(row + 4);
-	}
+	transpose_quarters(row);
+	transpose_quarters(row + 4);
 	for (int s = 0; s < 4; s++) {
-		if (log2_l == 0 || log2_l == 2) {
-			a[s] = row[s];
-			b[s] = row[4 + s];
-		} else if (log2_l == 1) {
-			a[s] = s % 2 ? _mm512_shuffle_i64x2(row[s / 2], row[2 + s / 2], 0xee)
-				     : _mm512_shuffle_i64x2(row[s / 2], row[2 + s / 2], 0x44);
-			b[s] = s % 2 ? _mm512_shuffle_i64x2(row[4 + s / 2], row[6 + s / 2], 0xee)
-				     : _mm512_shuffle_i64x2(row[4 + s / 2], row[6 + s / 2], 0x44);
-		} else {
-			a[s] = row[2 * s];
-			b[s] = row[2 * s + 1];
-		}
-	}
-	for (int s = 0; s < 4; s++) {
-		lo[s] = _mm512_unpacklo_epi64(a[s], b[s]);
-		hi[s] = _mm512_unpackhi_epi64(a[s], b[s]);
+		lo[s] = _mm512_unpacklo_epi64(row[s], row[4 + s]);
+		hi[s] = _mm512_unpackhi_epi64(row[s], row[4 + s]);
 	}
 }
 
@@ -322,34 +316,32 @@ ALWAYS_INLINE row_t row_load_edge(uintptr_t at, int64_t n_before, int64_t n_left
 	return len >= 0 ? _mm512_mask_set1_epi64(v, 0x80, len) : v;
 }
 
-/* The two words of r of each lane's packet. */
-ALWAYS_INLINE void mac_load_r(struct mac *const *m, vec *lo, vec *hi, const int log2_l)
+/* The two words of r of each message. */
+ALWAYS_INLINE void mac_load_r(struct mac_lane *const *m, vec *lo, vec *hi)
 {
-	const uint8_t *p = mac_layouts[log2_l].packet;
-	__m512i a = load_quarters(m[p[0]]->one_time_key, m[p[2]]->one_time_key,
-				  m[p[4]]->one_time_key, m[p[6]]->one_time_key);
-	__m512i b = load_quarters(m[p[1]]->one_time_key, m[p[3]]->one_time_key,
-				  m[p[5]]->one_time_key, m[p[7]]->one_time_key);
+	__m512i a = load_quarters(m[0]->one_time_key, m[1]->one_time_key, m[2]->one_time_key,
+				  m[3]->one_time_key);
+	__m512i b = load_quarters(m[4]->one_time_key, m[5]->one_time_key, m[6]->one_time_key,
+				  m[7]->one_time_key);
 	*lo = _mm512_unpacklo_epi64(a, b);
 	*hi = _mm512_unpackhi_epi64(a, b);
 }
 
-#define vec_set1(x)            _mm512_set1_epi64(x)
-#define vec_load(p)            _mm512_load_si512(p)
-#define vec_store(p, a)        _mm512_store_si512(p, a)
-#define vec_add(a, b)          _mm512_add_epi64(a, b)
-#define vec_and(a, b)          _mm512_and_si512(a, b)
-#define vec_or(a, b)           _mm512_or_si512(a, b)
-#define vec_shl(a, n)          _mm512_slli_epi64(a, n)
-#define vec_shr(a, n)          _mm512_srli_epi64(a, n)
-#define vec_select(mask, a, b) _mm512_ternarylogic_epi64(mask, a, b, 0xca)
+#define vec_set1(x)     _mm512_set1_epi64(x)
+#define vec_load(p)     _mm512_load_si512(p)
+#define vec_store(p, a) _mm512_store_si512(p, a)
+#define vec_add(a, b)   _mm512_add_epi64(a, b)
+#define vec_and(a, b)   _mm512_and_si512(a, b)
+#define vec_or(a, b)    _mm512_or_si512(a, b)
+#define vec_shl(a, n)   _mm512_slli_epi64(a, n)
+#define vec_shr(a, n)   _mm512_srli_epi64(a, n)
 /* @value in the lanes in which @a <= @bound, 0 in the others. */
 #define vec_if_le(a, bound, value)                                                              \
 	_mm512_maskz_mov_epi64(_mm512_cmple_epi64_mask(a, _mm512_set1_epi64((int64_t)(bound))), \
 			       value)
 
 /* Clears what no function call clears: aead_wipe_below() does the lower sixteen. */
-static inline void wipe_high_registers(void)
+static inline void avx512_wipe_registers(void)
 {
 	_mm256_zeroall();
 	__asm__ volatile("vpxorq %%zmm16, %%zmm16, %%zmm16; vpxorq %%zmm17, %%zmm17, %%zmm17;"

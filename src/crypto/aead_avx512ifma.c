@@ -89,13 +89,6 @@ ALWAYS_INLINE void fe_add(struct fe *x, const struct fe *y)
 
 #define HIBIT _mm512_set1_epi64(1LL << 40)
 
-/* x = mask ? y : x, by lane. */
-ALWAYS_INLINE void fe_select(struct fe *x, vec mask, const struct fe *y)
-{
-	for (int i = 0; i < 3; i++)
-		x->l[i] = vec_select(mask, y->l[i], x->l[i]);
-}
-
 /* 130 bits and a few in 64-bit words, from limbs below 2^50. */
 static inline void limbs_to_words(uint64_t h[3], const uint64_t limb[N_LIMBS])
 {
@@ -109,31 +102,44 @@ static inline void limbs_to_words(uint64_t h[3], const uint64_t limb[N_LIMBS])
 
 #include "crypto/aead_mac.h"
 
-static void ifma_mac(struct mac *const *m, unsigned width)
+static void ifma_mac_lanes(struct mac_lane *const *m)
 {
-	mac_run(m, width);
+	mac_run(m);
 }
 
-static void ifma_chacha(const struct chacha_lanes *lanes, unsigned n)
+static void ifma_mac_spans(struct mac_cursor *cursor, const struct mac_span *last)
 {
-	chacha_any(lanes, n);
+	mac_steps(cursor, last);
 }
 
-static void ifma_chacha_run(const struct chacha_run *run, size_t n)
+static void ifma_chacha(const struct chacha_lanes *lanes, unsigned n, struct aead_context *x)
 {
-	chacha_run_16(run, n);
+	avx512_chacha(lanes, n, x);
+}
+
+static void ifma_chacha_run(const struct chacha_run *run, struct aead_context *x)
+{
+	avx512_chacha_run(run, x);
+}
+
+static void ifma_wipe_registers(void)
+{
+	avx512_wipe_registers();
 }
 
 const struct aead_kernel aead_avx512ifma_kernel = {
 	.n_lanes = 16,
 	.lanes_granule = 4,
-	.n_mac_lanes = 8,
-	.mac_setup_cost = { 270, 340, 280, 310 },
-	.mac_batch_cost = 100,
+	.n_mac_lanes = LANES,
+	.mac_lane_max_len = 320,
+	.mac_room = CHACHA_DOUBLE_ROUNDS * MAC_STEP_LEN,
+	.mac_setup_cost = 270,
+	.mac_row_cost = 100,
 	.chacha = ifma_chacha,
 	.chacha_run = ifma_chacha_run,
-	.mac = ifma_mac,
-	.wipe_registers = wipe_high_registers,
+	.mac_spans = ifma_mac_spans,
+	.mac_lanes = ifma_mac_lanes,
+	.wipe_registers = ifma_wipe_registers,
 };
 
 static void ifma_seal_burst(const struct aead_seal_job *job, size_t n)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* From bursts of packets to full vectors. Every vector kernel computes ChaCha20 for many unrelated
- * blocks at once and Poly1305 for several packets at once; this is the part they share: it cuts
- * packets into blocks and sorts packets into groups. All decisions depend on lengths only.
+/* What a vector kernel offers to the scheduler of bursts (aead_burst.c), which cuts packets into
+ * ChaCha20 blocks and decides how each packet's Poly1305 is computed. All decisions depend on
+ * lengths only.
  *
  * ChaCha20: each lane is a block of any packet, so bursts of any mixture fill the vectors.
- * Poly1305: a group takes `width` packets with n_mac_lanes / width lanes each. One lane per packet
- * needs no powers of r beyond what hides latency, and no final combination; few or very unequal
- * packets get several lanes each, which then take every second (fourth, ...) block. */
+ *
+ * Poly1305 of short packets: one lane per packet; each has its own r, so there is no final
+ * combination. Poly1305 of long packets: in two scalar chains that run in the shadow of ChaCha20,
+ * whose instructions keep the vector units busy and leave the integer units idle. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "crypto/aead.h"
+#include "crypto/aead_poly1305.h"
 
 /* Kernels are written as small functions that must become one: vectors stay in registers. */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -22,8 +24,11 @@
 enum {
 	CHACHA_BLOCK_LEN = 64,
 	CHACHA_LANES_MAX = 16,
+	CHACHA_DOUBLE_ROUNDS = 10,
 	MAC_LANES_MAX = 8,
-	MAC_ROW_BLOCKS = 4, /* a MAC lane takes four blocks per batch */
+	/* Chains advance by three Poly1305 blocks each, as instructions fit between those of one
+	 * or two double rounds. */
+	MAC_STEP_LEN = 3 * POLY1305_BLOCK_LEN,
 };
 
 /* Blocks to encrypt, each a lane of its own: dst = src ^ keystream, 64 bytes. */
@@ -35,7 +40,7 @@ struct chacha_lanes {
 	bool has_one_key; /* all of key[] point to the same bytes */
 };
 
-/* Consecutive blocks of one packet: dst = src ^ keystream. */
+/* A vector full of consecutive blocks of one packet. */
 struct chacha_run {
 	const uint8_t *key;
 	uint32_t nonce[4]; /* words 12 - 15 of the first block's state */
@@ -43,28 +48,58 @@ struct chacha_run {
 	uint8_t *dst;
 };
 
-/* One message to authenticate: no associated data, whole blocks but for the last. */
-struct mac {
+/* Stretches of two messages to absorb side by side. */
+struct mac_span {
+	uint64_t r[2][3]; /* by chain: r, and r[1] * 5 / 4 */
+	struct poly1305 *state[2];
+	const uint8_t *text[2];
+	uint64_t len; /* bytes of either text, a multiple of MAC_STEP_LEN; may be 0 */
+	struct mac_span *next;
+};
+
+/* How far a list of spans was absorbed. */
+struct mac_cursor {
+	struct mac_span *span;
+	uint64_t at; /* bytes of this one */
+};
+
+/* A message for a lane: no associated data, whole blocks but for the last. */
+struct mac_lane {
 	const uint8_t *text;
 	size_t text_len;
 	const uint8_t *one_time_key; /* 32 bytes: r and s, not clamped */
 	uint64_t h[3];               /* out: 130 bits, not fully reduced */
 };
 
+/* What lasts from call to call of a kernel. */
+struct aead_context {
+	/* Words of the ChaCha20 state as the kernel wants them; those of the constants and of the key
+	 * stay while blocks have the same one. */
+	_Alignas(64) uint32_t state[16][CHACHA_LANES_MAX];
+	_Alignas(64) uint32_t scratch[4][CHACHA_LANES_MAX];
+	const uint8_t *key; /* or NULL */
+	struct mac_cursor cursor;
+};
+
 struct aead_kernel {
 	unsigned n_lanes;       /* ChaCha20 blocks at once, at most CHACHA_LANES_MAX */
 	unsigned lanes_granule; /* chacha() may be called with any multiple of it */
 	unsigned n_mac_lanes;   /* at most MAC_LANES_MAX */
-	/* Cycles that mac() takes: once, by log2 of lanes per packet, and per batch. Roughly: they
-	 * only have to rank the ways to group packets. */
-	uint16_t mac_setup_cost[4];
-	uint16_t mac_batch_cost;
+	/* Longer messages are for the chains; SIZE_MAX: this kernel has none. */
+	size_t mac_lane_max_len;
+	size_t mac_room; /* bytes per chain that chacha_run() absorbs */
+	/* Cycles that mac_lanes() takes, and per 64 bytes of the longest message. Roughly: they
+	 * are compared with SCALAR_BLOCK_COST. */
+	uint16_t mac_setup_cost, mac_row_cost;
 
-	void (*chacha)(const struct chacha_lanes *lanes, unsigned n);
-	/* @n is a multiple of n_lanes. */
-	void (*chacha_run)(const struct chacha_run *run, size_t n);
-	/* @m has @width entries; each gets n_mac_lanes / @width lanes. */
-	void (*mac)(struct mac *const *m, unsigned width);
+	/* Both encrypt, and absorb spans from the cursor on: as many steps as fit, or to the end. */
+	void (*chacha)(const struct chacha_lanes *lanes, unsigned n, struct aead_context *x);
+	void (*chacha_run)(const struct chacha_run *run, struct aead_context *x);
+	/* Absorbs spans up to the end of @last, and does nothing else. */
+	void (*mac_spans)(struct mac_cursor *cursor, const struct mac_span *last);
+	/* n_mac_lanes messages. */
+	void (*mac_lanes)(struct mac_lane *const *m);
+	/* Clears the vector registers that aead_wipe_below() does not know. */
 	void (*wipe_registers)(void);
 };
 
@@ -80,5 +115,5 @@ void aead_burst_open(const struct aead_kernel *kernel, struct aead_open_job *job
 /* 16-byte blocks that Poly1305 absorbs for a text: its own, and one for the lengths. */
 static inline size_t mac_blocks(size_t text_len)
 {
-	return (text_len + 15) / 16 + 1;
+	return (text_len + POLY1305_BLOCK_LEN - 1) / POLY1305_BLOCK_LEN + 1;
 }

@@ -86,13 +86,6 @@ ALWAYS_INLINE void fe_add(struct fe *x, const struct fe *y)
 		x->l[i] = vec_add(x->l[i], y->l[i]);
 }
 
-/* x = mask ? y : x, by lane. */
-ALWAYS_INLINE void fe_select(struct fe *x, vec mask, const struct fe *y)
-{
-	for (int i = 0; i < 5; i++)
-		x->l[i] = vec_select(mask, y->l[i], x->l[i]);
-}
-
 /* 130 bits and a few in 64-bit words, from limbs below 2^32. */
 static inline void limbs_to_words(uint64_t h[3], const uint64_t limb[N_LIMBS])
 {

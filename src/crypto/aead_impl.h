@@ -21,9 +21,9 @@ extern const struct aead_impl aead_null; /* no encryption: benchmarks only */
 /* Tests replace one-time Poly1305 keys to reach values of r and s that no known ChaCha20 key
  * gives; everywhere else this is nothing. */
 #ifdef AEAD_TEST_ONE_TIME_KEY
-void aead_test_one_time_key(const uint8_t *key, uint8_t one_time_key[32]);
+void aead_test_one_time_key(const uint8_t one_time_key[32]);
 #else
-static inline void aead_test_one_time_key(const uint8_t *key, uint8_t one_time_key[32])
+static inline void aead_test_one_time_key(const uint8_t one_time_key[32])
 {
 }
 #endif

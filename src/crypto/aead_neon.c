@@ -7,11 +7,6 @@
 #include "crypto/aead_burst.h"
 #include "crypto/aead_impl.h"
 
-#define LANES 2 /* of Poly1305; for the preprocessor */
-enum {
-	N_LANES = LANES,
-};
-
 /* d = (d ^ (a += b)) <<< n, @n being an immediate. */
 ALWAYS_INLINE void add_xor_rot(uint32x4_t *a, const uint32x4_t *b, uint32x4_t *d, const int n)
 {
@@ -118,12 +113,10 @@ ALWAYS_INLINE void chacha_4(const struct chacha_lanes *l)
 			  v[4 * (i % 4) + i / 4]);
 }
 
-/* Four consecutive blocks of one packet at a time. */
-ALWAYS_INLINE void chacha_run_4(const struct chacha_run *run, size_t n)
+/* Four consecutive blocks of one packet. */
+static void neon_chacha_run(const struct chacha_run *run, struct aead_context *x)
 {
-	static const uint32_t iota[4] = { 0, 1, 2, 3 };
-	const uint8_t *src = run->src;
-	uint8_t *dst = run->dst;
+	static const uint32_t lane[4] = { 0, 1, 2, 3 };
 	uint32x4_t v[16], in[16];
 
 	for (int i = 0; i < 4; i++) {
@@ -132,15 +125,10 @@ ALWAYS_INLINE void chacha_run_4(const struct chacha_run *run, size_t n)
 		in[8 + i] = vdupq_n_u32(load_le32(run->key + 16 + 4 * i));
 		in[12 + i] = vdupq_n_u32(run->nonce[i]);
 	}
-	in[12] = vaddq_u32(in[12], vld1q_u32(iota));
-	for (; n; n -= 4) {
-		chacha_stream(v, in);
-		in[12] = vaddq_u32(in[12], vdupq_n_u32(4));
-		for (int i = 0; i < 16; i++)
-			xor_store(dst + 16 * i, src + 16 * i, v[4 * (i % 4) + i / 4]);
-		src += 4 * 64;
-		dst += 4 * 64;
-	}
+	in[12] = vaddq_u32(in[12], vld1q_u32(lane));
+	chacha_stream(v, in);
+	for (int i = 0; i < 16; i++)
+		xor_store(run->dst + 16 * i, run->src + 16 * i, v[4 * (i % 4) + i / 4]);
 }
 
 ALWAYS_INLINE void row_round(uint32x4_t v[4])
@@ -184,13 +172,9 @@ ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, const int n_blocks)
 				  vaddq_u32(v[i][j], in[i][j]));
 }
 
-/* Poly1305. The lanes of each layout, by log2 of the lanes per packet. */
-static const struct mac_layout {
-	uint8_t packet[N_LANES], block[N_LANES];
-} mac_layouts[2] = {
-	{ { 0, 1 }, { 0, 0 } },
-	{ { 0, 0 }, { 0, 1 } },
-};
+/* Poly1305. */
+#define LANES 2
+static const uint8_t mac_order[LANES] = { 0, 1 };
 
 typedef uint64x2_t vec;
 typedef uint32x2_t half;
@@ -199,28 +183,25 @@ typedef struct {
 	uint64x2_t q[4]; /* a block each */
 } row_t;
 
-#define vec_set1(x)            vdupq_n_u64(x)
-#define vec_load(p)            vld1q_u64(p)
-#define vec_store(p, a)        vst1q_u64(p, a)
-#define vec_add(a, b)          vaddq_u64(a, b)
-#define vec_and(a, b)          vandq_u64(a, b)
-#define vec_or(a, b)           vorrq_u64(a, b)
-#define vec_shl(a, n)          vshlq_n_u64(a, n)
-#define vec_shr(a, n)          vshrq_n_u64(a, n)
-#define vec_select(mask, a, b) vbslq_u64(mask, a, b)
+#define vec_set1(x)     vdupq_n_u64(x)
+#define vec_load(p)     vld1q_u64(p)
+#define vec_store(p, a) vst1q_u64(p, a)
+#define vec_add(a, b)   vaddq_u64(a, b)
+#define vec_and(a, b)   vandq_u64(a, b)
+#define vec_or(a, b)    vorrq_u64(a, b)
+#define vec_shl(a, n)   vshlq_n_u64(a, n)
+#define vec_shr(a, n)   vshrq_n_u64(a, n)
 /* @value in the lanes in which @a <= @bound, 0 in the others. */
 #define vec_if_le(a, bound, value) vandq_u64(vcleq_u64(a, vdupq_n_u64(bound)), value)
 #define half_set(a)                vmovn_u64(a)
 #define half_mla(acc, a, b)        vmlal_u32(acc, a, b)
 
-/* Turns the two rows of a batch into four steps: the words of one block per lane. */
-ALWAYS_INLINE void mac_transpose(row_t row[N_LANES], vec lo[4], vec hi[4], const int log2_l)
+/* Turns 64 bytes of each message into four steps: the words of a block of each. */
+ALWAYS_INLINE void mac_transpose(row_t row[LANES], vec lo[4], vec hi[4])
 {
 	for (int s = 0; s < 4; s++) {
-		const vec a = log2_l == 0 ? row[0].q[s] : row[s / 2].q[2 * (s % 2)];
-		const vec b = log2_l == 0 ? row[1].q[s] : row[s / 2].q[2 * (s % 2) + 1];
-		lo[s] = vzip1q_u64(a, b);
-		hi[s] = vzip2q_u64(a, b);
+		lo[s] = vzip1q_u64(row[0].q[s], row[1].q[s]);
+		hi[s] = vzip2q_u64(row[0].q[s], row[1].q[s]);
 	}
 }
 
@@ -245,12 +226,11 @@ ALWAYS_INLINE row_t row_load_edge(uintptr_t at, int64_t n_before, int64_t n_left
 	return row_load(bytes);
 }
 
-/* The two words of r of each lane's packet. */
-ALWAYS_INLINE void mac_load_r(struct mac *const *m, vec *lo, vec *hi, const int log2_l)
+/* The two words of r of each message. */
+ALWAYS_INLINE void mac_load_r(struct mac_lane *const *m, vec *lo, vec *hi)
 {
-	const uint8_t *p = mac_layouts[log2_l].packet;
-	const vec a = vreinterpretq_u64_u8(vld1q_u8(m[p[0]]->one_time_key));
-	const vec b = vreinterpretq_u64_u8(vld1q_u8(m[p[1]]->one_time_key));
+	const vec a = vreinterpretq_u64_u8(vld1q_u8(m[0]->one_time_key));
+	const vec b = vreinterpretq_u64_u8(vld1q_u8(m[1]->one_time_key));
 	*lo = vzip1q_u64(a, b);
 	*hi = vzip2q_u64(a, b);
 }
@@ -258,12 +238,12 @@ ALWAYS_INLINE void mac_load_r(struct mac *const *m, vec *lo, vec *hi, const int 
 #include "crypto/aead_fe26.h"
 #include "crypto/aead_mac.h"
 
-static void neon_mac(struct mac *const *m, unsigned width)
+static void neon_mac_lanes(struct mac_lane *const *m)
 {
-	mac_run(m, width);
+	mac_run(m);
 }
 
-static void neon_chacha(const struct chacha_lanes *lanes, unsigned n)
+static void neon_chacha(const struct chacha_lanes *lanes, unsigned n, struct aead_context *x)
 {
 	switch (n) {
 	case 4:
@@ -280,11 +260,6 @@ static void neon_chacha(const struct chacha_lanes *lanes, unsigned n)
 	}
 }
 
-static void neon_chacha_run(const struct chacha_run *run, size_t n)
-{
-	chacha_run_4(run, n);
-}
-
 /* aead_wipe_below() clears all the registers there are. */
 static void neon_wipe_registers(void)
 {
@@ -293,12 +268,13 @@ static void neon_wipe_registers(void)
 const struct aead_kernel aead_neon_kernel = {
 	.n_lanes = 4,
 	.lanes_granule = 1,
-	.n_mac_lanes = N_LANES,
-	.mac_setup_cost = { 400, 450 },
-	.mac_batch_cost = 110,
+	.n_mac_lanes = LANES,
+	.mac_lane_max_len = SIZE_MAX, /* no chains */
+	.mac_setup_cost = 400,
+	.mac_row_cost = 70,
 	.chacha = neon_chacha,
 	.chacha_run = neon_chacha_run,
-	.mac = neon_mac,
+	.mac_lanes = neon_mac_lanes,
 	.wipe_registers = neon_wipe_registers,
 };
 
