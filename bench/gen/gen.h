@@ -14,14 +14,14 @@ enum {
 	GEN_MAX_CYCLE = 64,     /* datagrams after which a mix of sizes repeats */
 	GEN_MAX_SEGMENTS = 128, /* UDP_MAX_SEGMENTS of the kernel */
 	GEN_MAX_BATCH = 64,
-	GEN_N_MARKERS = 5,
+	GEN_N_MARKERS = 7, /* the gap between them doubles: 1.3 s in all */
 };
-#define GEN_MARKER_GAP_NS (20 * NSEC_PER_MSEC)
+#define GEN_MARKER_GAP_NS(i) ((20 * NSEC_PER_MSEC) << (i))
 
 struct gen_options {
 	struct sockaddr_in6 address; /* of the receiving side; IPv4 is in there as sockaddr_in */
 	double rate;                 /* datagrams per second; 0 = no limit */
-	uint64_t duration_ns, warm_up_ns, limit_ns, linger_ns, timeout_ns, spin_ns;
+	uint64_t duration_ns, warm_up_ns, limit_ns, linger_ns, idle_ns, timeout_ns, spin_ns;
 	uint16_t size[GEN_MAX_CYCLE]; /* of successive datagrams, over and over */
 	uint32_t n_sizes;             /* used of size[] */
 	uint32_t segments, flows;

@@ -35,21 +35,22 @@ static uint64_t wait_until(const struct pacer *p, uint64_t until_ns)
 	return now;
 }
 
+/* Datagrams of the schedule that are neither sent nor given up. */
+static uint64_t remaining(const struct pacer *p)
+{
+	double n = (double)(p->end_ns - p->start_ns) / 1e9 * p->rate - (double)p->n_given;
+
+	/* One that is due exactly at the end is not sent; rounding shall not make it one. */
+	return n < 1e-6 ? 0 : (uint64_t)(n + 1 - 1e-6);
+}
+
 static void give_up(struct pacer *p, uint64_t now)
 {
 	uint64_t n = (uint64_t)((double)(now - due_ns(p)) / 1e9 * p->rate);
 
+	n = MIN(n, remaining(p));
 	p->n_given += n;
 	p->skipped += n;
-}
-
-/* Datagrams that are due before the end, from the next one on. */
-static uint32_t remaining(const struct pacer *p)
-{
-	double n = (double)(p->end_ns - p->start_ns) / 1e9 * p->rate - (double)p->n_given;
-
-	/* A datagram due exactly at the end is not sent; rounding shall not make it one. */
-	return n < 1e-6 ? 0 : n < p->batch ? (uint32_t)(n + 1 - 1e-6) : p->batch;
 }
 
 uint32_t pacer_wait(struct pacer *p, uint64_t *ret_now_ns)
@@ -67,7 +68,7 @@ uint32_t pacer_wait(struct pacer *p, uint64_t *ret_now_ns)
 	if (late > PACER_BEHIND_MAX_NS)
 		give_up(p, now);
 
-	uint32_t n = remaining(p);
+	uint32_t n = (uint32_t)MIN(remaining(p), p->batch);
 	p->n_given += n;
 	p->not_before_ns = now + (uint64_t)(n / p->rate * 1e9 / 2);
 	*ret_now_ns = now;

@@ -39,6 +39,7 @@ struct receiver {
 	uint64_t bytes, foreign, warm_up, system_calls;
 	uint64_t first_ns, last_ns; /* measured datagrams, CLOCK_MONOTONIC */
 	uint64_t ended_ns;          /* when the last end marker was missing no more; 0 = not yet */
+	uint64_t active_ns;         /* when something came last */
 	struct histogram delay;
 
 	uint64_t offset_ns;    /* CLOCK_REALTIME - CLOCK_MONOTONIC */
@@ -230,6 +231,7 @@ static int receive(struct receiver *r)
 	if (n < 0)
 		return -errno;
 	uint64_t now = gen_now_ns();
+	r->active_ns = now;
 	update_offset(r, now);
 	for (unsigned i = 0; i < (unsigned)n; i++)
 		count_message(r, i, now);
@@ -238,8 +240,11 @@ static int receive(struct receiver *r)
 
 static bool is_done(const struct receiver *r, uint64_t now, uint64_t end_ns)
 {
-	return gen_is_stopped() || now >= end_ns ||
-	       (r->ended_ns && now >= r->ended_ns + r->o->linger_ns);
+	if (gen_is_stopped() || now >= end_ns)
+		return true;
+	if (r->ended_ns)
+		return now >= r->ended_ns + r->o->linger_ns;
+	return r->has_run && r->o->idle_ns && now >= r->active_ns + r->o->idle_ns;
 }
 
 /* 0, or -errno. */

@@ -134,11 +134,12 @@ static int report(const struct prober *p, double seconds)
 
 static void send_end_markers(struct prober *p)
 {
-	for (unsigned i = 0; i < GEN_N_MARKERS; i++) {
+	for (unsigned i = 0; i < GEN_N_MARKERS && !gen_is_stopped(); i++) {
 		struct wire w = { .kind = WIRE_END, .n_flows = 1, .run = p->run, .seq = p->sent };
 		wire_store(p->datagram, &w);
-		(void)!send(p->fd, p->datagram, WIRE_LEN, 0);
-		gen_sleep_until(gen_now_ns() + GEN_MARKER_GAP_NS);
+		if (send(p->fd, p->datagram, WIRE_LEN, 0) < 0 && errno == ECONNREFUSED && i)
+			return; /* it has gone */
+		gen_sleep_until(gen_now_ns() + GEN_MARKER_GAP_NS(i));
 	}
 }
 

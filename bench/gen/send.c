@@ -172,11 +172,12 @@ static struct phase run_phase(struct sender *s, enum wire_kind kind, struct pace
 	return phase;
 }
 
+/* Again and again, since a queue that is full drops them too, until the receiver has gone. */
 static void send_end_markers(struct sender *s)
 {
 	uint8_t datagram[WIRE_LEN];
 
-	for (unsigned round = 0; round < GEN_N_MARKERS; round++) {
+	for (unsigned round = 0; round < GEN_N_MARKERS && !gen_is_stopped(); round++) {
 		for (uint32_t i = 0; i < s->o->flows; i++) {
 			struct wire w = { .kind = WIRE_END,
 					  .n_flows = (uint16_t)s->o->flows,
@@ -185,10 +186,12 @@ static void send_end_markers(struct sender *s)
 					  .seq = s->flows[i].n_measured,
 					  .sent_ns = gen_now_ns() };
 			wire_store(datagram, &w);
-			/* One that does not get through is why there are several. */
-			(void)!send(s->flows[i].fd, datagram, sizeof(datagram), 0);
+			if (send(s->flows[i].fd, datagram, sizeof(datagram), 0) < 0 &&
+			    errno == ECONNREFUSED && round)
+				return;
 		}
-		gen_sleep_until(gen_now_ns() + GEN_MARKER_GAP_NS);
+		if (round < GEN_N_MARKERS - 1)
+			gen_sleep_until(gen_now_ns() + GEN_MARKER_GAP_NS(round));
 	}
 }
 
