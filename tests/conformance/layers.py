@@ -36,6 +36,9 @@ NEVER = {
     # The daemon is a user of the public interface like any other.
     'daemon': set(LAYER) - {'base', 'control', 'daemon'},
 }
+# Code for several instruction sets that each includes after defining vec and vec_*(): the kernels
+# that use them are what shows that they compile.
+TEMPLATES = {'src/crypto/aead_fe26.h', 'src/crypto/aead_mac.h'}
 # The only modules that may include headers of these libraries.
 LIBRARY_USERS = {
     'liburing': {'uring', 'io'},
@@ -147,6 +150,8 @@ def check_headers(root, cc, cxx, cflags):
     machine = subprocess.run([cc, '-dumpmachine'], capture_output=True, text=True).stdout
     jobs = []
     for p in sorted((root / 'src').glob('*/*.h')):
+        if str(p.relative_to(root)) in TEMPLATES:
+            continue
         isa = ISA_HEADER.search(p.stem)
         arch, flags = ISA[isa[1]] if isa else ('', [])
         if machine.startswith(arch):
