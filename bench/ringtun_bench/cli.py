@@ -215,7 +215,7 @@ def run_tunnel(options, argv):
     doc["implementations"] = [i.describe() for i in good]
     doc["errors"] = errors
     start, stopped, was_signal = time.monotonic(), None, False
-    runner = Runner(good, options, progress, start + (options.time_limit or 7 * 86400))
+    runner = Runner(list(good), options, progress, start + (options.time_limit or 7 * 86400))
     try:
         with stoppable(), lab.exclusive(progress.note), lab.Settings():
             runner.run(selected)
@@ -224,6 +224,7 @@ def run_tunnel(options, argv):
         progress.note(f"{e}; what was measured is kept")
     progress.clear()
     doc["cases"] = runner.documents
+    doc["errors"] += runner.errors
     doc["noise"] = document.noise(doc["cases"])
     document.finish(doc, time.monotonic() - start, stopped)
     doc["failures"] = document.failures(doc)

@@ -88,12 +88,14 @@ def case_of(document, name):
 
 def failures(document):
     """Lines for everything that gave no result though it should have."""
-    lines = []
+    lines, started = [], []
     for error in document.get("errors", ()):
+        started.append((error["implementation"], error["step"], error["message"]))
         lines.append(f"{error['implementation']}: {error['step']}: {error['message']}")
     for case in document.get("cases", ()):
         for r in case["results"]:
-            if r["status"] == "failed":
+            line = r["error"] and (r["implementation"], r["error"]["step"], r["error"]["message"])
+            if r["status"] == "failed" and line not in started:
                 lines.append(f"{r['implementation']}, {case['name']}: {r['error']['step']}: "
                              f"{r['error']['message']}")
     return lines

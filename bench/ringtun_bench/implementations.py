@@ -16,6 +16,7 @@ from .errors import BenchError, UsageError
 from .lab import command, socket_path, wait_until
 
 START_SEC = 15
+START_STEP = "starting the daemon"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,31}$")
 
 
@@ -30,11 +31,12 @@ class End:
         self.pids = []
 
     def log_tail(self, size=400):
+        """The last line that the daemon logged."""
         if not self.log_path:
             return ""
         with open(self.log_path, errors="replace") as f:
-            text = f.read().strip()[-size:]
-        return f"; its last words: {text}" if text else ""
+            lines = f.read().strip().splitlines()
+        return f"; its last words: {lines[-1][-size:]}" if lines else ""
 
     def check_alive(self):
         """BenchError if the daemon died."""
@@ -129,14 +131,14 @@ class Daemon(Implementation):
         while not answers(end.ifname):
             status = end.process.poll()
             if status:
-                raise BenchError("starting the daemon", f"it ended with status {status}"
+                raise BenchError(START_STEP, f"it ended with status {status}"
                                  + end.log_tail())
             if time.monotonic() > deadline:
-                raise BenchError("starting the daemon", f"no control socket after {START_SEC} s"
+                raise BenchError(START_STEP, f"no control socket after {START_SEC} s"
                                  + end.log_tail())
             time.sleep(0.01)
         if not wait_until(lambda: has_link(end), 2):
-            raise BenchError("starting the daemon", "it made no interface" + end.log_tail())
+            raise BenchError(START_STEP, "it made no interface" + end.log_tail())
         end.pids = [p for p in ns.pids() if accounting.is_running(p)]
         return end
 

@@ -5,8 +5,9 @@ run has nothing to show in it."""
 import io
 
 from . import stats
-from .errors import BenchError
 from .document import result_of
+from .errors import BenchError
+from .table import number
 
 try:
     import matplotlib
@@ -90,7 +91,7 @@ def bars(document, palette, cases, title, y_label, label=lambda c: c["title"]):
                         color="#222222", capsize=3, linewidth=1)
             ax.scatter([at] * len(r["trials"]), [t["value"] for t in r["trials"]], s=6,
                        color="#222222", zorder=3, linewidths=0)
-            ax.annotate(f"{s['median']:.3g}", (at, max(t["value"] for t in r["trials"])),
+            ax.annotate(number(s["median"]), (at, max(t["value"] for t in r["trials"])),
                         xytext=(0, 4), textcoords="offset points", ha="center", fontsize=7)
     ax.set_xticks(range(len(cases)), [wrap(label(c)) for c in cases], fontsize=8)
     legend(ax)
@@ -275,8 +276,8 @@ PICTURE = (("tcp-1", "TCP,\n1 stream"), ("tcp-4", "TCP,\n4 streams"),
 
 
 def picture(document):
-    """One figure for a README: the speed of each tunnel as a multiple of the slowest but one
-    reference, wireguard-go where it was measured."""
+    """One figure for a README: the speed of each tunnel as a multiple of wireguard-go's, or of the
+    last one's where that was not measured."""
     require()
     palette = Palette(document)
     names = [n for n in palette.names if n not in GREYS]

@@ -5,6 +5,8 @@ import shutil
 import sys
 import time
 
+from .table import number
+
 BAR = 24
 QUIET_SEC = 15  # between two lines where there is no terminal
 
@@ -80,7 +82,7 @@ class Progress:
             return
         parts = []
         for r in document["results"]:
-            value = f"{r['summary']['median']:.3g}" if r["summary"] else r["status"]
+            value = number(r["summary"]["median"]) if r["summary"] else r["status"]
             parts.append(f"{r['implementation']} {value}")
         self.clear()
         print(f"{document['name']} ({document['unit']}): {', '.join(parts)}", file=self.stream,

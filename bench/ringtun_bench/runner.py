@@ -10,6 +10,7 @@ import time
 
 from . import profile, stats
 from .errors import BenchError, Skipped, Stopped
+from .implementations import START_STEP
 from .lab import Lab
 
 SETUP_SEC = 90    # to build a network
@@ -112,6 +113,7 @@ class Runner:
         self.progress = progress
         self.deadline = deadline  # by time.monotonic()
         self.documents = []
+        self.errors = []    # implementations that do not start: they are left out from then on
         self.profiles = []  # (case, implementation, folded stacks)
 
     def run(self, cases):
@@ -119,7 +121,8 @@ class Runner:
         self.progress.begin(sum(c.seconds(self.options) + self.options.pause for c in cases)
                             * len(self.implementations) * self.options.rounds)
         for case in cases:
-            self.run_case(case)
+            if self.implementations:
+                self.run_case(case)
 
     def run_case(self, case):
         contestants = [Contestant(i) for i in self.implementations]
@@ -147,6 +150,10 @@ class Runner:
             self.progress.step(case.name, contestant.name, "set-up")
             with self.guarded(contestant, 0, SETUP_SEC):
                 contestant.set_up(case, cpus)
+            if contestant.error and contestant.error["step"] == START_STEP:
+                self.errors.append({"implementation": contestant.name, "step": START_STEP,
+                                    "message": contestant.error["message"]})
+                self.implementations.remove(contestant.implementation)
 
     def trial(self, case, contestant, number):
         expected = case.seconds(self.options) + self.options.pause
