@@ -67,7 +67,8 @@ struct io_ops {
 	const char *name;
 	void (*destroy)(struct io *io);
 	/* Takes new descriptors (a port change, interface down). Called between loops only; nothing
-	 * is in flight then. 0 or -errno. */
+	 * is in flight then. Does not hold on to the old ones: a worker that ends takes all away, as
+	 * io_uring would let go of them late. 0 or -errno. */
 	int (*set_fds)(struct io *io, const struct io_fds *fds);
 	/* Sleeps until something can be read, the eventfd rings or @timeout_ns passed (UINT64_MAX =
 	 * no time-out, 0 = just look). Returns 0, or -errno when the TUN is gone (-EBADFD) or the

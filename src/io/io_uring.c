@@ -354,9 +354,10 @@ static int uring_set_fds(struct io *io, const struct io_fds *fds)
 static void uring_destroy(struct io *io)
 {
 	struct io_uring_engine *e = engine_of(io);
-	/* Lets go of the descriptors at once if we are on the engine's own thread; otherwise the
-	 * kernel refuses, and does it some time after the ring is closed. */
-	if (e->uring.is_open && e->uring.is_enabled)
+	/* Lets go of the descriptors at once if this is the engine's own thread. From another one the
+	 * kernel refuses, and lets go tens of milliseconds after the ring is closed: that thread should
+	 * have taken them away itself, with set_fds(). */
+	if (e->uring.is_open)
 		(void)uring_set_fds(io, &(struct io_fds){ -1, -1, -1, -1 });
 	uring_close(&e->uring);
 	io_waiter_close(&e->waiter);
