@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <ringtun/device.h>
@@ -30,6 +31,7 @@
 #include "io/io.h"
 #include "tun/link.h"
 #include "tun/tun.h"
+#include "udp/gso_kernels.h"
 
 #ifndef TUN_F_USO4 /* Linux 6.2 */
 #define TUN_F_USO4 0x20
@@ -186,6 +188,17 @@ static int open_tun(struct ringtun_device *d, uint32_t n_workers)
 				  .txqueuelen = p->txqueuelen ? p->txqueuelen : DEFAULT_TXQUEUELEN,
 				  .gso_max_size = link_gso_max_size(p->mtu) };
 	return link_setup(d->tun.name, &lp, &done);
+}
+
+/* A kernel that mangles segments accepts them: only a list can know. */
+static void avoid_broken_gso(struct ringtun_device *d)
+{
+	struct utsname u;
+
+	if (d->params.udp_gso != RINGTUN_AUTO || uname(&u) < 0 || !udp_gso_is_broken(u.release))
+		return;
+	d->params.udp_gso = RINGTUN_OFF;
+	log_line(d, RINGTUN_LOG_INFO, "udp_gso is off: kernel %s damages segments", u.release);
 }
 
 static int open_eventfds(struct ringtun_device *d, uint32_t n_workers)
@@ -350,6 +363,7 @@ static int create(struct ringtun_device *d)
 	int r = crypto_init();
 	if (r == 0)
 		r = choose_cipher(d);
+	avoid_broken_gso(d);
 	if (r == 0)
 		r = open_tun(d, n_workers);
 	if (r == 0)
