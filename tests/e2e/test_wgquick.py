@@ -113,7 +113,7 @@ def one_round(a, b):
 
 
 @case(f"U-081 pitfall 1 up, traffic, syncconf, save, down, {LOOPS} times, nothing left",
-      timeout=120)
+      timeout=180)
 def loop(lab):
     a, b = sides(lab)
     a.write(b, "SaveConfig = true\n", extra=f"PresharedKey = {(psk := random_key())}\n"
