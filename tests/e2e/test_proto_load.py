@@ -125,8 +125,7 @@ def refused(kinds):
     equal(set(kinds), {wg.COOKIE_REPLY}, "answers to initiations with a wrong mac2")
 
 
-@check("P-106 P-120 P-122 P-104 under a flood: cookie replies, and a way in with mac2", timeout=60,
-       alone=True)
+@check("P-106 P-120 P-122 P-104 under a flood: cookie replies, and a way in with mac2", alone=True)
 def cookies(rig):
     p = rig.peer()
     flooded(rig)
@@ -136,8 +135,7 @@ def cookies(rig):
     ensure(session_through(rig, p, cookie), "no packet through a session")
 
 
-@check("P-104 P-122 a wrong cookie, or that of another port or address, is refused", timeout=60,
-       alone=True)
+@check("P-104 P-122 a wrong cookie, or that of another port or address, is refused", alone=True)
 def wrong_cookies(rig):
     owner = rig.peer()
     add_far_addresses(rig)
@@ -165,8 +163,7 @@ def session_through(rig, peer, cookie):
     return False
 
 
-@check("P-106 P-122 an unknown peer gets a cookie too; without mac1 nobody does", timeout=60,
-       alone=True)
+@check("P-106 P-122 an unknown peer gets a cookie too; without mac1 nobody does", alone=True)
 def cookie_for_anybody(rig):
     stranger = rig.peer(configure=False)
     flooded(rig)
@@ -178,7 +175,7 @@ def cookie_for_anybody(rig):
     stranger.silent(0.5, "to a bad mac1 under load")
 
 
-@check("P-122 P-107 under load a response without mac2 gets a cookie reply", timeout=60, alone=True)
+@check("P-122 P-107 under load a response without mac2 gets a cookie reply", alone=True)
 def cookie_for_response(rig):
     p = rig.peer(endpoint=True)
     flooded(rig)
@@ -204,7 +201,7 @@ def cookie_for_response(rig):
     ensure(False, f"no session; cookie reply seen: {cookie is not None}")
 
 
-@check("P-123 with mac2 a source has 5 at once and 20 per second", timeout=60, alone=True)
+@check("P-123 with mac2 a source has 5 at once and 20 per second", alone=True)
 def token_bucket(rig):
     first = rig.peer()
     peers = [first] + [rig.peer(udp=first.udp) for _ in range(29)]
@@ -213,7 +210,7 @@ def token_bucket(rig):
     judged(rig, peers, {first.udp: cookie}, limited)
 
 
-@check("P-123 the sources of one IPv6 /64 share a limit", timeout=60, alone=True, known=True)
+@check("P-123 the sources of one IPv6 /64 share a limit", alone=True, known=True)
 def token_bucket_v6(rig):
     add_far_addresses(rig)
     sources = [rig.udp(a) for a in (FAR6, NEIGHBOUR)]
@@ -222,7 +219,7 @@ def token_bucket_v6(rig):
     judged(rig, peers, {p.udp: get_cookie(rig, p)[0] for p in peers[:2]}, limited)
 
 
-@check("P-121 load ends a second after the flood", timeout=60, alone=True)
+@check("P-121 load ends a second after the flood", alone=True)
 def load_ends(rig):
     p = rig.peer()
     flood = flooded(rig)
@@ -234,7 +231,7 @@ def load_ends(rig):
     rig.works(p, i.consume(p.expect(wg.RESPONSE).data))
 
 
-@check("P-127 sessions keep flowing both ways through a flood", timeout=60, alone=True)
+@check("P-127 sessions keep flowing both ways through a flood", alone=True)
 def sessions_flow(rig):
     p = rig.peer()
     session = p.connect()
@@ -265,7 +262,7 @@ def hundred_at_once(rig):
         initiations.pop(struct.unpack_from("<I", d.data, 8)[0]).consume(d.data)
 
 
-@check("P-121 a hundred initiations per second bring no load", timeout=60, alone=True)
+@check("P-121 a hundred initiations per second bring no load", alone=True)
 def hundred_per_second(rig):
     peers = [rig.peer() for _ in range(10)]
     for _ in range(30):
@@ -282,11 +279,13 @@ def repeated(rig):
     for _ in range(1000):
         p.send(i.message)
     time.sleep(0.5)
-    equal([wg.kind_of(d.data) for d in p.drain(n=1)], [wg.RESPONSE], "answers")
+    kinds = [wg.kind_of(d.data) for d in p.drain(n=1)]  # so many may be load
+    equal((kinds.count(wg.RESPONSE), set(kinds) - {wg.RESPONSE, wg.COOKIE_REPLY}), (1, set()),
+          "responses, and other messages")
 
 
 @check("P-124 P-126 P-481 a flood from thousands of sources costs little memory and passes",
-       timeout=60, alone=True, known=True)
+       alone=True, known=True)
 def many_sources(rig):
     rig.far.sysctl("net.ipv4.ip_forward", 0)
     before = rig.daemon.rss_kib()
@@ -318,7 +317,7 @@ def all_lengths(rig):
     rig.works(p, session)
 
 
-@check("P-036 P-480 the largest datagrams, IPv4 and IPv6", timeout=60, alone=True)
+@check("P-036 P-480 the largest datagrams, IPv4 and IPv6", alone=True)
 def largest(rig):
     rng = random.Random(2)
     for far in (FAR4, FAR6):
@@ -329,7 +328,8 @@ def largest(rig):
             for head in types(rng):
                 p.send((head + rng.randbytes(n))[:min(n, top if not p.udp.v6 else 65507)])
             for index in (session.remote, session.remote ^ 1):
-                p.send(struct.pack("<IIQ", wg.TRANSPORT, index, n) + rng.randbytes(min(n, 65507) - 16))
+                garbage = rng.randbytes(min(n, 65507) - 16)
+                p.send(struct.pack("<IIQ", wg.TRANSPORT, index, n) + garbage)
         p.silent(0.2)
         rig.works(p, session)
 
@@ -381,7 +381,7 @@ def coalesced_garbage(rig):
     rig.delivers(list(range(40)))
 
 
-@check("P-480 P-262 random plaintexts of an authenticated peer", timeout=60, alone=True)
+@check("P-480 P-262 random plaintexts of an authenticated peer", alone=True)
 def random_plaintexts(rig):
     p = rig.peer()
     session = p.connect()
@@ -399,7 +399,7 @@ def random_plaintexts(rig):
     rig.works(p, session)
 
 
-@check("P-480 P-267 random packets from the TUN", timeout=60, alone=True)
+@check("P-480 P-267 random packets from the TUN", alone=True)
 def random_packets(rig):
     p = rig.peer("allowed_ip=0.0.0.0/0", "allowed_ip=::/0")
     session = p.connect()
@@ -415,7 +415,7 @@ def random_packets(rig):
     rig.works(p, session)
 
 
-@check("P-482 the tunnel's own packets routed into the tunnel", timeout=60, alone=True)
+@check("P-482 the tunnel's own packets routed into the tunnel", alone=True)
 def recursion(rig):
     p = rig.peer("allowed_ip=0.0.0.0/0")
     session = p.connect()
@@ -449,8 +449,8 @@ def alternating(rig):
             equal((inner.mark_of(plaintext), d.source[0]), (mark, host), "packet and source")
 
 
-@check("P-366 neighbours that do not answer clog what is sent to them, nothing else", timeout=60,
-       alone=True, known=True)
+@check("P-366 neighbours that do not answer clog what is sent to them, nothing else", alone=True,
+       known=True)
 def clogged(rig):
     good = rig.peer()
     session = good.connect()
@@ -480,8 +480,8 @@ def clogged(rig):
     rig.works(good, session)
 
 
-@check("P-241 P-481 hundreds of dead peers with full queues cost little memory", timeout=60,
-       alone=True, known=True)
+@check("P-241 P-481 hundreds of dead peers with full queues cost little memory", alone=True,
+       known=True)
 def dead_peers(rig):
     udp = rig.udp()
     peers = [rig.peer(udp=udp, endpoint=True) for _ in range(100)]
@@ -537,6 +537,31 @@ def real_sockets(rig):
                 p.send(session.seal(inner.udp(peer_address, own, 5000, 4000, b"in%03d" % n)))
                 data, source = s.recvfrom(100)
                 equal((data, source[:2]), (b"in%03d" % n, (peer_address, 5000)), "UDP packet")
+
+
+# Nearly two minutes of waiting, beside all the above
+
+@check("P-200 P-221 P-223 P-227 P-248 P-010 20 initiations, then silence, then new traffic",
+       timeout=150, waits=True)
+def give_up(rig):
+    p = rig.peer(endpoint=True)
+    rig.send_out(p, 1)
+    seen = [p.receive_initiation()]
+    while (d := p.recv(8)) is not None:
+        r = wg.ReceivedInitiation(p.private, d.data)
+        r.time = d.time
+        seen.append(r)
+    gaps = [b.time - a.time for a, b in zip(seen, seen[1:])]
+    ensure(4.99 <= min(gaps) and max(gaps) <= 6.1, f"gaps of {min(gaps):.3f} to {max(gaps):.3f} s")
+    ensure(max(gaps) - min(gaps) > 0.15, f"no jitter: {min(gaps):.4f} to {max(gaps):.4f}")
+    equal(len(seen), 20, "initiations")
+    for field in ("ephemeral", "index", "stamp"):
+        equal(len({getattr(r, field) for r in seen}), 20, f"different values of {field}")
+    ensure(all(a.stamp < b.stamp for a, b in zip(seen, seen[1:])), "a timestamp went back")
+    rig.send_out(p, 2)
+    session = p.accept()
+    equal(inner.mark_of(p.plaintext(session)), 2, "the packet queued after giving up")
+    p.silent(why="the packet from before was dropped")
 
 
 if __name__ == "__main__":

@@ -480,10 +480,10 @@ def icmp_of_fragments(rig):
 
 @check("P-322 no error from or to multicast, broadcast and unspecified addresses")
 def icmp_of_multicast(rig):
-    for src, dst in ((INNER4, "224.0.0.5"), (INNER4, "239.255.255.250"), (INNER4, "255.255.255.255"),
-                     ("0.0.0.0", NOWHERE4), ("224.0.0.1", NOWHERE4), ("255.255.255.255", NOWHERE4),
-                     (INNER4, "0.0.0.0"), (INNER6, "ff02::2"), (INNER6, "ff0e::1"), ("::", NOWHERE6),
-                     ("ff02::1", NOWHERE6), (INNER6, "::")):
+    for src, dst in ((INNER4, "224.0.0.5"), (INNER4, "239.255.255.250"),
+                     (INNER4, "255.255.255.255"), (INNER4, "0.0.0.0"), ("0.0.0.0", NOWHERE4),
+                     ("224.0.0.1", NOWHERE4), ("255.255.255.255", NOWHERE4), (INNER6, "ff02::2"),
+                     (INNER6, "ff0e::1"), (INNER6, "::"), ("::", NOWHERE6), ("ff02::1", NOWHERE6)):
         rig.inject(inner.sized(src, dst, 60))
     equal(len(errors(rig)), 0, "errors")
 

@@ -9,7 +9,7 @@ wait, so all of them run at once (waits=True); the others share a few slots; a c
 machine runs when nothing but waiting goes on (alone=True).
 
 Options: words select checks by name; --long adds the checks of more than two minutes; --list shows
-the names; -j N slots; --reference: the daemon is wireguard-go, whose known differences are skipped."""
+the names; -j N slots; --reference: the daemon is wireguard-go, skip its known differences."""
 
 import argparse
 import dataclasses
@@ -47,7 +47,7 @@ class Check:
 CHECKS = []
 
 
-def check(name, *, timeout=30, rig=True, waits=False, alone=False, long=False, known=False, **kw):
+def check(name, *, timeout=60, rig=True, waits=False, alone=False, long=False, known=False, **kw):
     """Registers a check; further arguments go to Rig()."""
     def register(function):
         CHECKS.append(Check(name, function, timeout, rig, waits, alone, long, known, kw))
@@ -81,7 +81,7 @@ def line_of(c, reference):
             traceback.print_exc()
         reason = str(e) if isinstance(e, report.Failed) else f"{type(e).__name__}: {e}"
     if reference and c.known:
-        return SKIPPED, f"skip {c.name}: known difference of the reference: {report.one_line(reason)}"
+        return SKIPPED, f"skip {c.name}: known difference: {report.one_line(reason)}"
     return FAILED, f"not ok {c.name}: {report.one_line(reason)}"
 
 

@@ -5,7 +5,7 @@ import socket
 import struct
 
 EXPERIMENT = 253  # an IP protocol that nothing answers or coalesces (RFC 3692)
-ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+ICMP, UDP, ICMPV6 = 1, 17, 58
 
 
 def checksum(data):
@@ -28,7 +28,7 @@ def packed(address):
 
 def ipv4(src, dst, payload=b"", *, proto=EXPERIMENT, tos=0, ttl=64, ident=0, fragment=0,
          options=b"", total=None):
-    """@fragment: flags and offset as on the wire. @total: a total length other than the true one."""
+    """@fragment: flags and offset as on the wire; @total: another total length than the true."""
     ihl = 5 + len(options) // 4
     total = ihl * 4 + len(payload) if total is None else total
     head = struct.pack("!BBHHHBBH", 0x40 | ihl, tos, total & 0xFFFF, ident, fragment, ttl, proto, 0)
@@ -88,7 +88,8 @@ def icmp6(src, dst, kind, code=0, rest=bytes(4), payload=b"", **kw):
 
 
 def icmp6_checksum(src, dst, body):
-    return checksum(packed(src) + packed(dst) + struct.pack("!IHBB", len(body), 0, 0, ICMPV6) + body)
+    pseudo = packed(src) + packed(dst) + struct.pack("!IHBB", len(body), 0, 0, ICMPV6)
+    return checksum(pseudo + body)
 
 
 def header_ok(packet):

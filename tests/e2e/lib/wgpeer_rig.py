@@ -85,6 +85,12 @@ class Rig:
         s = self.state(peer)
         return int(s["last_handshake_time_sec"]) * 10**9 + int(s["last_handshake_time_nsec"])
 
+    def new_key(self):
+        """Another private key: from now on no session may be used for sending (P-380)."""
+        self.private = wg.new_private()
+        self.public = wg.public_of(self.private)
+        self.set(f"private_key={self.private.hex()}\n")
+
     # Interface
 
     def link(self, *args, ns=None):
@@ -315,4 +321,5 @@ class Peer:
 def describe(d):
     if d is None:
         return "nothing"
-    return f"a datagram of {len(d.data)} bytes starting {d.data[:4].hex()} (type {wg.kind_of(d.data)})"
+    kind = wg.kind_of(d.data)
+    return f"a datagram of {len(d.data)} bytes starting {d.data[:4].hex()} (type {kind})"
