@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What the life-cycle checks ask of a daemon: that it is well, that it ended, that nothing is left."""
+
+import subprocess
+import time
+
+from .netns import has_socket, socket_answers, socket_path
+from .report import check, equal
+
+
+def expect_clean(ns, ifname):
+    check(not has_socket(ifname), f"{socket_path(ifname)} is still there")
+    check(not ns.has_link(ifname), f"interface {ifname} is still there")
+
+
+def expect_exit(daemon, within=1.0):
+    """The daemon ends by itself, with status 0."""
+    start = time.monotonic()
+    try:
+        equal(daemon.wait(within), 0, "exit status")
+    except subprocess.TimeoutExpired:
+        check(False, f"still running after {within} s")
+    return time.monotonic() - start
+
+
+def expect_alive(daemon, seconds=0.3):
+    time.sleep(seconds)
+    check(daemon.alive(), f"ended: {daemon.log()}")
+    check(socket_answers(daemon.ifname), "its socket does not answer")
+
+
+def set_link(ns, ifname, *what):
+    ns.run("ip", "link", "set", "dev", ifname, *what)
