@@ -80,7 +80,8 @@ def show_help(lab):
 def help_with_environment(lab):
     ns = lab.netns()
     for option in ("--help", "--version"):
-        equal(program(ns, option, env={"WG_THREADS": "many", "WG_TUN_FD": "x"}).returncode, 0, option)
+        r = program(ns, option, env={"WG_THREADS": "many", "WG_TUN_FD": "x"})
+        equal(r.returncode, 0, option)
 
 
 # Usage errors
@@ -89,7 +90,8 @@ def help_with_environment(lab):
 def usage_errors(lab):
     ns = lab.netns()
     for args, name in (((), False), (("-f",), False), (("-f", "one", "two"), False),
-                       (("--no-such-option",), None), (("-Z",), None), (("--thread-count=1",), None),
+                       (("--no-such-option",), None), (("-Z",), None),
+                       (("--thread-count=1",), None),
                        (("--threads",), False), (("--foreground=1",), None)):
         expect_refused(ns, args, name=name)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What the life-cycle checks ask of a daemon: that it is well, that it ended, that nothing is left."""
+"""What the life-cycle checks ask of a daemon: is it well, has it ended, is nothing left."""
 
 import subprocess
 import time

@@ -415,7 +415,7 @@ class Lab:
         return reply.decode().removesuffix("\n\n")
 
     def drops(self):
-        """Why the daemons of this lab that can tell dropped packets, for the reason of a failure."""
+        """Why the daemons of this lab dropped packets, as far as they tell."""
         text = []
         for ifname in self.ifnames:
             with contextlib.suppress(OSError):
