@@ -2,23 +2,19 @@
 /* The engine of plain system calls: epoll, read and writev on the TUN, recvmmsg and sendmmsg on the
  * sockets. Works on every kernel and in every sandbox. TUN writes happen at once, while the packet is
  * in the cache; sends are gathered until submit(), because sendmmsg is cheaper per datagram. */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/macro.h"
 #include "io/io.h"
 #include "io/io_recv.h"
 #include "io/io_send.h"
 #include "io/io_stats.h"
+#include "io/io_tun.h"
 #include "io/io_wait.h"
 
 enum {
-	MAX_ERRORS = 16, /* skipped by one recv_burst() and socket */
-	VNET_LEN = sizeof(struct virtio_net_hdr),
+	MAX_ERRORS = 16, /* skipped by one read_burst() */
 	/* The vnet header ends on a cache line, so that the packet begins on the next. */
 	READ_ROOM = CACHELINE + IO_MAX_DATAGRAM,
 };
@@ -97,25 +93,18 @@ static void poll_submit(struct io *io)
 /* One packet to @at. Its length, 0: nothing there. */
 static uint32_t read_one(struct io_poll *p, uint8_t *at, struct io_packet *ret)
 {
-	size_t head = p->vnet_hdr ? VNET_LEN : 0;
+	int head = p->vnet_hdr ? IO_VNET_LEN : 0;
 	uint8_t *data = at + CACHELINE;
 	for (int i = 0; i < MAX_ERRORS; i++) {
-		ssize_t r = read(p->fds.tun, data - head, head + IO_MAX_DATAGRAM);
-		if (r > (ssize_t)head) {
-			memset(&ret->vnet, 0, sizeof(ret->vnet));
-			memcpy(&ret->vnet, data - head, head);
-			ret->data = data;
-			ret->len = (uint32_t)((size_t)r - head);
+		int r = io_tun_read(p->fds.tun, data - head, (size_t)head + IO_MAX_DATAGRAM);
+		if (r > head) {
+			io_packet_set(ret, data, (uint32_t)(r - head), (size_t)head);
 			return ret->len;
 		}
-		if (r < 0 && errno == EAGAIN)
+		p->tun_gone |= r == -EBADFD;
+		if (r == -EAGAIN || p->tun_gone)
 			break;
-		if (r < 0 && errno == EBADFD)
-			p->tun_gone = true;
-		if (p->tun_gone)
-			break;
-		if (r >= 0 || errno != EINTR)
-			io_stat_add(&p->stats->read_errors, 1);
+		io_stat_add(&p->stats->read_errors, 1);
 	}
 	p->ready &= ~(unsigned)IO_TUN;
 	return 0;
@@ -136,24 +125,13 @@ static uint32_t poll_read_burst(struct io *io, struct io_packet *packet, uint32_
 	return i;
 }
 
-static int write_one(struct io_poll *p, const struct io_write *w)
-{
-	for (int i = 0; i < MAX_ERRORS; i++) {
-		if (writev(p->fds.tun, w->iov, (int)w->n_iov) >= 0)
-			return 0;
-		if (errno != EINTR)
-			break;
-	}
-	if (errno == EBADFD)
-		p->tun_gone = true;
-	return -errno;
-}
-
 static void poll_write_burst(struct io *io, struct io_write *w, uint32_t n)
 {
 	struct io_poll *p = poll_of(io);
-	for (uint32_t i = 0; i < n; i++)
-		w[i].result = p->fds.tun < 0 ? -EBADFD : write_one(p, &w[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		w[i].result = p->fds.tun < 0 ? -EBADFD : io_tun_write(p->fds.tun, &w[i]);
+		p->tun_gone |= w[i].result == -EBADFD;
+	}
 }
 
 /* -- life ---------------------------------------------------------------------------------------- */

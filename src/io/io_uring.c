@@ -13,9 +13,6 @@
 #include "io/io_stats.h"
 
 enum {
-	DEFAULT_BUFFERS = 4,
-	SLOT_LEN = 65536,
-	VNET_LEN = sizeof(struct virtio_net_hdr),
 	MAX_ENTRIES_FOR_WRITES = 1000, /* of a submit(); one is normal */
 	MAX_CANCEL_ENTRIES = 1000,
 };
@@ -29,9 +26,8 @@ static struct io_uring_engine *engine_of(struct io *io)
 
 static void complete_read(struct io_uring_engine *e, uint16_t id, int res)
 {
-	uint32_t head = e->vnet_hdr ? VNET_LEN : 0;
-	if (res > (int)head) {
-		slots_fill(&e->reads, id, (uint32_t)res - head);
+	if (res > (int)e->vnet_len) {
+		slots_fill(&e->reads, id, (uint32_t)res - e->vnet_len);
 		return;
 	}
 	e->reads.free[e->reads.n_free++] = id;
@@ -95,6 +91,12 @@ static int enter_and_reap(struct io_uring_engine *e)
 
 /* -- TUN reads ----------------------------------------------------------------------------------- */
 
+/* Where the packet begins that is read into a buffer. */
+static uint8_t *packet_at(const struct io_uring_engine *e, uint16_t id)
+{
+	return e->read_mem + (size_t)id * READ_STRIDE + CACHELINE;
+}
+
 static bool queue_read(struct io_uring_engine *e)
 {
 	if (e->reads.n_free == 0)
@@ -103,29 +105,40 @@ static bool queue_read(struct io_uring_engine *e)
 	if (!sqe)
 		return false;
 	uint16_t id = e->reads.free[--e->reads.n_free];
-	uint32_t head = e->vnet_hdr ? VNET_LEN : 0;
 	sqe->opcode = IORING_OP_READ;
-	sqe->addr =
-		(uint64_t)(uintptr_t)(e->read_mem + (size_t)id * READ_STRIDE + CACHELINE - head);
-	sqe->len = head + IO_MAX_DATAGRAM;
+	sqe->addr = (uint64_t)(uintptr_t)(packet_at(e, id) - e->vnet_len);
+	sqe->len = e->vnet_len + IO_MAX_DATAGRAM;
 	sqe->rw_flags = e->read_flags;
 	sqe->user_data = tagged_id(TAG_READ, id);
 	return true;
 }
 
-/* Fetches packets in one entry. A read that finds nothing costs half of one that does, so it does not
- * pay to ask for many. */
+/* A single packet is cheaper without the ring. */
+static void read_single(struct io_uring_engine *e)
+{
+	uint16_t id = e->reads.free[--e->reads.n_free];
+	complete_read(e, id,
+		      io_tun_read(e->fds.tun, packet_at(e, id) - e->vnet_len,
+				  e->vnet_len + IO_MAX_DATAGRAM));
+}
+
+/* Fetches up to @n packets, in one entry. A read that finds nothing costs half of one that does, so it
+ * does not pay to ask for many. */
 static void read_tun(struct io_uring_engine *e, uint32_t n)
 {
 	n = MIN(n, slots_wanted(e->budget, e->read_mean_len, MAX_READS));
 	n = MIN(n, e->read_goal);
-	uint32_t ready = slots_n_ready(&e->reads);
+	uint32_t before = slots_n_ready(&e->reads);
 	e->tun_ready = false;
 	e->read_ran_dry = false;
-	for (uint32_t i = ready; i < n && queue_read(e); i++)
-		;
-	(void)enter_and_reap(e);
-	e->read_total += slots_n_ready(&e->reads) - ready;
+	if (before + 1 == n && e->reads.n_free > 0) {
+		read_single(e);
+	} else {
+		for (uint32_t i = before; i < n && queue_read(e); i++)
+			;
+		(void)enter_and_reap(e);
+	}
+	e->read_total += slots_n_ready(&e->reads) - before;
 	if (e->read_ran_dry)
 		e->read_goal = MAX(slots_n_ready(&e->reads), 1U);
 }
@@ -156,17 +169,11 @@ static uint32_t uring_read_burst(struct io *io, struct io_packet *p, uint32_t n)
 		read_tun(e, n);
 
 	uint32_t n_out = 0;
-	uint32_t head = e->vnet_hdr ? VNET_LEN : 0;
 	n = MIN(n, (uint32_t)MAX_READS);
 	while (n_out < n && slots_n_ready(&e->reads) > 0) {
 		struct filled f = slots_hand_out(&e->reads);
-		uint8_t *data = e->read_mem + (size_t)f.id * READ_STRIDE + CACHELINE;
 		mean_add(&e->read_mean_len, f.len);
-		p[n_out].data = data;
-		p[n_out].len = f.len;
-		memset(&p[n_out].vnet, 0, sizeof(p[n_out].vnet));
-		memcpy(&p[n_out].vnet, data - head, head);
-		n_out++;
+		io_packet_set(&p[n_out++], packet_at(e, f.id), f.len, e->vnet_len);
 	}
 	return n_out;
 }
@@ -200,31 +207,17 @@ static void uring_send_burst(struct io *io, struct io_send *s, uint32_t n)
 
 /* -- TUN writes ---------------------------------------------------------------------------------- */
 
-/* Whether the pieces lie one behind the other; then a plain write is cheaper. */
-static bool is_contiguous(const struct io_write *w, uint32_t *ret_len)
-{
-	size_t len = w->iov[0].iov_len;
-	for (uint32_t i = 1; i < w->n_iov; i++) {
-		if ((const uint8_t *)w->iov[i].iov_base !=
-		    (const uint8_t *)w->iov[0].iov_base + len)
-			return false;
-		len += w->iov[i].iov_len;
-	}
-	*ret_len = (uint32_t)len;
-	return true;
-}
-
 static void queue_write(struct io_uring_engine *e, struct io_write *w)
 {
-	struct io_uring_sqe *sqe = e->fds.tun < 0 ? NULL : uring_sqe(&e->uring, FILE_TUN);
-	uint32_t len;
-	w->result = e->fds.tun < 0 ? -EBADFD : -ENOMEM;
+	struct io_uring_sqe *sqe = uring_sqe(&e->uring, FILE_TUN);
+	size_t len;
+	w->result = -ENOMEM;
 	if (!sqe)
 		return;
-	if (is_contiguous(w, &len)) {
+	if (io_write_is_contiguous(w, &len)) {
 		sqe->opcode = IORING_OP_WRITE;
 		sqe->addr = (uint64_t)(uintptr_t)w->iov[0].iov_base;
-		sqe->len = len;
+		sqe->len = (uint32_t)len;
 	} else {
 		sqe->opcode = IORING_OP_WRITEV;
 		sqe->addr = (uint64_t)(uintptr_t)w->iov;
@@ -236,8 +229,16 @@ static void queue_write(struct io_uring_engine *e, struct io_write *w)
 
 static void uring_write_burst(struct io *io, struct io_write *w, uint32_t n)
 {
-	for (uint32_t i = 0; i < n; i++)
-		queue_write(engine_of(io), &w[i]);
+	struct io_uring_engine *e = engine_of(io);
+	bool is_single = n == 1 && e->n_writes == 0; /* cheaper without the ring */
+	for (uint32_t i = 0; i < n; i++) {
+		if (e->fds.tun < 0)
+			w[i].result = -EBADFD;
+		else if (is_single)
+			w[i].result = io_tun_write(e->fds.tun, &w[i]);
+		else
+			queue_write(e, &w[i]);
+	}
 }
 
 /* All writes in one entry, which also renews what is armed. They complete inline. */
@@ -399,18 +400,18 @@ int io_uring_create(struct io **ret_io, const struct io_params *params, struct i
 	struct io_uring_engine *e = calloc(1, sizeof(*e));
 	if (!e)
 		return -ENOMEM;
-	uint32_t n_buffers = params->n_buffers ? MAX(params->n_buffers, 2U) : DEFAULT_BUFFERS;
+	uint32_t n_buffers = params->n_buffers ? MAX(params->n_buffers, 2U) : IO_DEFAULT_BUFFERS;
 	e->io.ops = &uring_ops;
 	e->fds = (struct io_fds){ -1, -1, -1, -1 };
 	e->waiter.epoll_fd = -1;
 	e->stats = stats;
-	e->vnet_hdr = params->vnet_hdr;
+	e->vnet_len = params->vnet_hdr ? IO_VNET_LEN : 0;
 	e->read_flags = RWF_NOWAIT;
 	e->read_goal = 1;
 	e->read_first = 1;
 	e->sender.stats = stats;
 	e->sender.gso = params->udp_gso;
-	e->budget = n_buffers * SLOT_LEN;
+	e->budget = n_buffers * IO_BUFFER_LEN;
 	slots_init(&e->reads, N_READS);
 	int r = engine_open(e, params);
 	if (r < 0) {

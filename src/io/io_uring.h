@@ -8,7 +8,9 @@
 #include <sys/socket.h>
 
 #include "io/io.h"
+#include "io/io_recv.h"
 #include "io/io_send.h"
+#include "io/io_tun.h"
 #include "io/io_wait.h"
 #include "udp/cmsg.h"
 #include "uring/uring.h"
@@ -74,8 +76,8 @@ struct io_uring_engine {
 	struct io_fds fds;
 	struct io_waiter waiter;
 	struct io_stats *stats;
-	uint32_t budget; /* bytes that one burst may fill, about */
-	bool vnet_hdr;
+	uint32_t budget;   /* bytes that one burst may fill, about */
+	uint32_t vnet_len; /* bytes in front of each packet */
 	bool tun_gone;
 
 	/* TUN reads: only when epoll said that there is something, and none that waits. */
