@@ -49,8 +49,8 @@ _Static_assert(offsetof(struct aead_context, scratch) == AT_C01, "");
 #define TWO(a, b, c, d, e, f, g, h, P, Q, R, S)                                               \
 	ADD_XOR(a, b, d)                                                                      \
 	ADD_XOR(e, f, h)                                                                      \
-	ROT_BYTES(d, 1152)                                                                     \
-	ROT_BYTES(h, 1152)                                                                     \
+	ROT_BYTES(d, 1152)                                                                    \
+	ROT_BYTES(h, 1152)                                                                    \
 	P ADD_XOR(c, d, b) ADD_XOR(g, h, f) ROT_BITS(b, 10, 12, 20) ROT_BITS(f, 11, 12, 20) Q \
 	ADD_XOR(a, b, d) ADD_XOR(e, f, h) ROT_BYTES(d, 1184) ROT_BYTES(h, 1184) R             \
 	ADD_XOR(c, d, b) ADD_XOR(g, h, f) ROT_BITS(b, 10, 7, 25) ROT_BITS(f, 11, 7, 25) S
@@ -242,6 +242,7 @@ static void avx2_chacha_run(const struct chacha_run *run, struct aead_context *x
 		src[i] = run->src + 64 * i;
 		dst[i] = run->dst + 64 * i;
 	}
+	src[0] = run->first;
 	state_set_run(x, run);
 	chacha_8(v, x);
 	xor_blocks(dst, src, v);

@@ -190,7 +190,8 @@ static inline void avx512_chacha_run(const struct chacha_run *run, struct aead_c
 	state_set_run(x, run);
 	chacha_16(v, x);
 	chacha_transpose(v);
-	for (int i = 0; i < 16; i++)
+	xor_store(run->dst, run->first, v[0]);
+	for (int i = 1; i < 16; i++)
 		xor_store(run->dst + 64 * i, run->src + 64 * i, v[i]);
 }
 

@@ -89,15 +89,13 @@ ALWAYS_INLINE void fe_add(struct fe *x, const struct fe *y)
 
 #define HIBIT _mm512_set1_epi64(1LL << 40)
 
-/* 130 bits and a few in 64-bit words, from limbs below 2^50. */
+/* 130 bits and a few in 64-bit words, from limbs below 2^45. */
 static inline void limbs_to_words(uint64_t h[3], const uint64_t limb[N_LIMBS])
 {
-	typedef unsigned __int128 u128;
-	u128 t = limb[0] + ((u128)limb[1] << 44);
-	u128 u = t + ((u128)limb[2] << 88);
-	h[0] = (uint64_t)u;
-	h[1] = (uint64_t)(u >> 64);
-	h[2] = (limb[2] >> 40) + (u < t);
+	const uint64_t a = limb[1] << 44, b = limb[2] << 24;
+	h[0] = limb[0] + a;
+	h[1] = (limb[1] >> 20) + (h[0] < a) + b;
+	h[2] = (limb[2] >> 40) + (h[1] < b);
 }
 
 #include "crypto/aead_mac.h"

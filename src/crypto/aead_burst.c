@@ -15,9 +15,9 @@
 #include "crypto/aead_impl.h"
 
 enum {
-	/* From this many blocks on, a packet first fills waiting lanes, so that its own beginning
-	 * is there for Poly1305 while the rest is encrypted. */
-	LONG_BLOCKS = 64,
+	KEYS_AHEAD = 2, /* seal: packets whose one-time keys are computed before their turn */
+	/* seal: packets with so many blocks meet Poly1305 before the last of them is encrypted */
+	EARLY_BLOCKS = 48,
 };
 
 typedef uint32_t words_t __attribute__((vector_size(16)));
@@ -28,6 +28,8 @@ struct packet {
 	const uint8_t *key;
 	const uint8_t *stash; /* open: key stream of the first blocks */
 	size_t n_stashed;     /* such blocks */
+	size_t key_end;       /* position in the queue behind the lane of the one-time key */
+	size_t n_encrypted;   /* seal: bytes from the beginning that are ciphertext for sure */
 	size_t end;           /* seal: position in the queue behind its last lane */
 };
 
@@ -119,12 +121,14 @@ static void queue_pad(struct queue *q)
 }
 
 /* Sealing: all of a packet is ciphertext once its last lane was flushed. */
-static void queue_update_ready(struct queue *q)
+static void queue_offer(struct queue *q)
 {
-	while (q->n_ready < q->n_packets && q->packet[q->n_ready].end <= q->n_flushed)
-		q->n_ready++;
-	if (q->packet)
-		q->feed->limit = q->n_ready;
+	for (; q->n_ready < q->n_packets; q->n_ready++) {
+		struct packet *p = &q->packet[q->n_ready];
+		if (p->end > q->n_flushed)
+			break;
+		feed_offer(q->feed, &p->mac, p->mac.lane.text_len);
+	}
 }
 
 static void queue_flush(struct queue *q)
@@ -142,7 +146,7 @@ static void queue_flush(struct queue *q)
 	q->n = q->n_fixups = 0;
 	q->n_flushed = q->n_queued;
 
-	queue_update_ready(q);
+	queue_offer(q);
 }
 
 /* @n blocks from block @index on, each a lane; no more than there is room for. */
@@ -194,26 +198,17 @@ static inline void queue_blocks(struct queue *q, const struct packet *p, uint32_
 	}
 }
 
-/* Whole blocks of text from offset @at on. Full vectors of one packet need not queue. */
-static void queue_text(struct queue *q, struct packet *p, size_t at, size_t n, const uint8_t *src,
-		       uint8_t *dst)
+/* Full vectors of one packet need not queue. Encrypts as many of the @n blocks from offset @at on
+ * as are whole vectors, the first one from @first, and returns how many that were. */
+static size_t queue_runs(struct queue *q, struct packet *p, size_t at, size_t n,
+			 const uint8_t *first, const uint8_t *src, uint8_t *dst)
 {
 	const unsigned n_lanes = q->kernel->n_lanes;
-	const bool is_live = q->packet && n >= LONG_BLOCKS && !q->feed->live;
-	const size_t first = is_live && q->n ? n_lanes - q->n : 0;
 	uint32_t index = 1 + (uint32_t)(at / CHACHA_BLOCK_LEN);
-	struct chacha_run run = { .key = p->key,
-				  .src = src + first * CHACHA_BLOCK_LEN,
-				  .dst = dst + first * CHACHA_BLOCK_LEN };
+	struct chacha_run run = { .key = p->key, .first = first, .src = src, .dst = dst };
+	size_t done = 0;
 
-	if (is_live) {
-		queue_blocks(q, p, index, first, src, dst);
-		queue_flush(q);
-		index += (uint32_t)first;
-		n -= first;
-		feed_set_live(q->feed, &p->mac, at + first * CHACHA_BLOCK_LEN);
-	}
-	for (; n >= n_lanes; n -= n_lanes, index += n_lanes) {
+	for (; n - done >= n_lanes; done += n_lanes, index += n_lanes) {
 		const words_t nonce = p->nonce + (words_t){ index };
 		memcpy(run.nonce, &nonce, sizeof(nonce));
 		feed_pump(q->feed);
@@ -221,10 +216,44 @@ static void queue_text(struct queue *q, struct packet *p, size_t at, size_t n, c
 		feed_collect(q->feed);
 		run.src += n_lanes * CHACHA_BLOCK_LEN;
 		run.dst += n_lanes * CHACHA_BLOCK_LEN;
-		if (is_live)
-			q->feed->live_len += n_lanes * CHACHA_BLOCK_LEN;
+		run.first = run.src;
+		at += n_lanes * CHACHA_BLOCK_LEN;
+		/* Sealing, and all before it is ciphertext, too: Poly1305 may follow at once. */
+		if (q->packet && p->n_encrypted + n_lanes * CHACHA_BLOCK_LEN == at) {
+			p->n_encrypted = at;
+			if (at < p->mac.lane.text_len && n >= EARLY_BLOCKS &&
+			    p->key_end <= q->n_flushed)
+				feed_offer(q->feed, &p->mac, at);
+		}
 	}
-	queue_blocks(q, p, index, n, run.src, run.dst);
+	return done;
+}
+
+/* Whole blocks of text from offset @at on. */
+static inline void queue_text(struct queue *q, struct packet *p, size_t at, size_t n,
+			      const uint8_t *src, uint8_t *dst)
+{
+	size_t done = 0;
+	if (n < q->kernel->n_lanes) {
+		queue_blocks(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), n, src, dst);
+		return;
+	}
+	if (q->n_flushed < p->key_end) { /* Poly1305 can not begin without it */
+		done = MIN(n, (size_t)(q->kernel->n_lanes - q->n));
+		queue_blocks(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), done, src, dst);
+		if (q->n == q->kernel->n_lanes)
+			queue_flush(q);
+		if (q->packet && p->n_encrypted == at && q->n == 0)
+			p->n_encrypted += done * CHACHA_BLOCK_LEN;
+		at += done * CHACHA_BLOCK_LEN;
+	}
+	const uint8_t *from = src + done * CHACHA_BLOCK_LEN;
+	const size_t n_run =
+		queue_runs(q, p, at, n - done, from, from, dst + done * CHACHA_BLOCK_LEN);
+	done += n_run;
+	at += n_run * CHACHA_BLOCK_LEN;
+	queue_blocks(q, p, 1 + (uint32_t)(at / CHACHA_BLOCK_LEN), n - done,
+		     src + done * CHACHA_BLOCK_LEN, dst + done * CHACHA_BLOCK_LEN);
 }
 
 /* The bounce buffer of the lane that is claimed next, zeroed. */
@@ -250,11 +279,12 @@ static inline void queue_bounced(struct queue *q, const struct packet *p, size_t
 	q->fixup[q->n_fixups++] = (struct fixup){ dst, (uint8_t)lane, (uint8_t)len };
 }
 
-static void chunk_init(struct chunk *c, const struct aead_kernel *kernel)
+static void chunk_init(struct chunk *c, const struct aead_kernel *kernel, size_t n)
 {
 	feed_init(&c->feed, kernel, &c->context.cursor);
 	queue_init(&c->queue, kernel, c);
 	c->context.key = NULL;
+	c->feed.n_incomplete = (unsigned)n;
 	c->n = c->n_stashed = 0;
 }
 
@@ -265,20 +295,21 @@ static struct packet *chunk_add(struct chunk *c, const uint8_t *key, uint32_t no
 	struct packet *p = &c->packet[c->n];
 	p->nonce = (words_t){ 0, nonce_prefix, (uint32_t)counter, (uint32_t)(counter >> 32) };
 	p->key = key;
-	p->n_stashed = 0;
+	p->n_stashed = p->n_encrypted = 0;
 	p->mac.lane.text = text;
 	p->mac.lane.text_len = text_len;
 	p->mac.lane.one_time_key = c->one_time_key[c->n];
-	p->mac.is_done = false;
+	p->mac.n_ready = p->mac.n_planned = 0;
+	p->mac.is_begun = p->mac.is_done = false;
 	c->feed.message[c->n++] = &p->mac;
 	return p;
 }
 
-/* Block 0 of every packet. */
-static void chunk_queue_one_time_keys(struct chunk *c)
+/* Block 0 of packet @i, which makes its one-time key. */
+static inline void chunk_queue_key(struct chunk *c, size_t i)
 {
-	for (unsigned i = 0; i < c->n; i++)
-		queue_lane(&c->queue, &c->packet[i], 0, zeros, c->one_time_key[i]);
+	queue_lane(&c->queue, &c->packet[i], 0, zeros, c->one_time_key[i]);
+	c->packet[i].key_end = c->queue.n_queued;
 }
 
 static void chunk_wipe(struct chunk *c)
@@ -309,13 +340,35 @@ static void seal_queue_odd_block(struct queue *q, const struct packet *p,
 	queue_bounced(q, p, at, bounce, job->out + at, len);
 }
 
+/* Headers of less than a block in front of a payload, as a tunnel has them: the block they share
+ * begins a run. Returns the bytes that were encrypted. */
+static size_t seal_headers(struct queue *q, struct packet *p, const struct aead_seal_job *job)
+{
+	const size_t len0 = job->in_len[0];
+	const size_t n = (len0 + job->in_len[1]) / CHACHA_BLOCK_LEN;
+	uint8_t first[CHACHA_BLOCK_LEN];
+
+	if (len0 == 0 || len0 >= CHACHA_BLOCK_LEN || n < q->kernel->n_lanes ||
+	    q->n_flushed < p->key_end)
+		return 0;
+	copy_small(first, job->in[0], len0);
+	copy_small(first + len0, job->in[1], CHACHA_BLOCK_LEN - len0);
+	const size_t done = queue_runs(q, p, 0, n, first,
+				       (const uint8_t *)((uintptr_t)job->in[1] - len0), job->out);
+	aead_wipe(first, sizeof(first));
+	return done * CHACHA_BLOCK_LEN;
+}
+
 static void seal_queue_text(struct queue *q, struct packet *p, const struct aead_seal_job *job)
 {
 	const size_t len0 = job->in_len[0], len01 = len0 + job->in_len[1];
-	size_t at = len0 / CHACHA_BLOCK_LEN * CHACHA_BLOCK_LEN;
+	size_t at = seal_headers(q, p, job);
 
-	if (at)
-		queue_text(q, p, 0, at / CHACHA_BLOCK_LEN, job->in[0], job->out);
+	if (!at) {
+		at = len0 / CHACHA_BLOCK_LEN * CHACHA_BLOCK_LEN;
+		if (at)
+			queue_text(q, p, 0, at / CHACHA_BLOCK_LEN, job->in[0], job->out);
+	}
 	while (at < p->mac.lane.text_len) {
 		if (at < len0 || at + CHACHA_BLOCK_LEN > len01) {
 			seal_queue_odd_block(q, p, job, at);
@@ -328,28 +381,33 @@ static void seal_queue_text(struct queue *q, struct packet *p, const struct aead
 	}
 }
 
+/* Makes a packet of the next job and queues its one-time key. */
+static void seal_prepare(struct chunk *c, const struct aead_seal_job *job)
+{
+	const size_t len = (size_t)job->in_len[0] + job->in_len[1] + job->pad_len;
+	struct packet *p = chunk_add(c, job->key, job->nonce_prefix, job->counter, job->out, len);
+	p->mac.ad = job->ad;
+	p->mac.ad_len = job->ad_len;
+	chunk_queue_key(c, c->n - 1);
+}
+
 static __attribute__((noinline)) void seal_chunk(const struct aead_kernel *kernel,
 						 const struct aead_seal_job *job, size_t n)
 {
 	struct chunk c;
 	struct queue *q = &c.queue;
 
-	chunk_init(&c, kernel);
-	for (size_t i = 0; i < n; i++) {
-		const size_t len = (size_t)job[i].in_len[0] + job[i].in_len[1] + job[i].pad_len;
-		struct packet *p = chunk_add(&c, job[i].key, job[i].nonce_prefix, job[i].counter,
-					     job[i].out, len);
-		p->mac.ad = job[i].ad;
-		p->mac.ad_len = job[i].ad_len;
-	}
+	chunk_init(&c, kernel, n);
 	q->packet = c.packet;
-	c.feed.n = c.n;
-	chunk_queue_one_time_keys(&c);
+	for (size_t i = 0; i < MIN(n, (size_t)KEYS_AHEAD); i++)
+		seal_prepare(&c, &job[i]);
 	for (size_t i = 0; i < n; i++) {
+		if (i + KEYS_AHEAD < n)
+			seal_prepare(&c, &job[i + KEYS_AHEAD]);
 		seal_queue_text(q, &c.packet[i], &job[i]);
 		c.packet[i].end = q->n_queued;
 		q->n_packets++;
-		queue_update_ready(q);
+		queue_offer(q);
 	}
 	queue_flush(q);
 	for (size_t i = 0; i < n; i++) {
@@ -413,22 +471,24 @@ static __attribute__((noinline)) void open_chunk(const struct aead_kernel *kerne
 {
 	struct chunk c;
 
-	chunk_init(&c, kernel);
+	chunk_init(&c, kernel, n);
 	for (size_t i = 0; i < n; i++) {
 		job[i].ok = false;
-		if (job[i].in_len < AEAD_TAG_LEN)
+		if (job[i].in_len < AEAD_TAG_LEN) {
+			c.feed.n_incomplete--;
 			continue;
+		}
 		c.job[c.n] = (uint8_t)i;
 		struct packet *p = chunk_add(&c, job[i].key, job[i].nonce_prefix, job[i].counter,
 					     job[i].in, job[i].in_len - AEAD_TAG_LEN);
 		p->mac.ad = job[i].ad;
 		p->mac.ad_len = job[i].ad_len;
 	}
-	c.feed.n = c.n;
-	chunk_queue_one_time_keys(&c);
+	for (unsigned i = 0; i < c.n; i++)
+		chunk_queue_key(&c, i);
 	open_queue_stash(&c);
 	queue_flush(&c.queue);
-	c.feed.limit = c.feed.n;
+	c.feed.limit = c.n;
 	for (unsigned i = 0; i < c.n; i++) {
 		struct packet *p = &c.packet[i];
 		struct aead_open_job *j = &job[c.job[i]];

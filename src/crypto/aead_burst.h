@@ -43,8 +43,9 @@ struct chacha_lanes {
 /* A vector full of consecutive blocks of one packet. */
 struct chacha_run {
 	const uint8_t *key;
-	uint32_t nonce[4]; /* words 12 - 15 of the first block's state */
-	const uint8_t *src;
+	uint32_t nonce[4];    /* words 12 - 15 of the first block's state */
+	const uint8_t *first; /* the first 64 bytes of input */
+	const uint8_t *src;   /* of the others: the first ones would be here */
 	uint8_t *dst;
 };
 

@@ -13,8 +13,8 @@ void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_curs
 {
 	f->kernel = kernel;
 	f->cursor = cursor;
-	f->n = f->limit = f->next = 0;
-	f->live = f->single = f->power_of = NULL;
+	f->n_incomplete = f->limit = f->next = 0;
+	f->single = f->power_of = NULL;
 	f->n_lane = f->n_spans = f->n_done = 0;
 	memset(&f->nobody, 0, sizeof(f->nobody));
 	/* the cursor always has a span to stand on */
@@ -34,16 +34,11 @@ void feed_wipe(struct feed *f)
 	aead_wipe(f->power, sizeof(f->power));
 }
 
-static inline bool mac_is_short(const struct feed *f, const struct mac *m)
-{
-	return m->lane.text_len <= f->kernel->mac_lane_max_len && m->ad_len == 0;
-}
-
 static inline void mac_begin(struct mac *m)
 {
 	aead_test_one_time_key(m->lane.one_time_key);
 	poly1305_init(&m->p, m->lane.one_time_key);
-	m->n_planned = 0;
+	m->is_begun = true;
 	if (m->ad_len)
 		poly1305_padded(&m->p, m->ad, m->ad_len);
 }
@@ -180,9 +175,17 @@ static void feed_add_span(struct feed *f, struct mac *a, struct mac *b, size_t l
 	f->span[(at - 1) % FEED_SPANS].next = s;
 }
 
-/* Nothing more of @m will be in spans: it is finished after the last one, or now. */
+/* Bytes in whole steps that are there and not planned yet. */
+static inline size_t mac_steps_len(const struct mac *m)
+{
+	return (m->n_ready - m->n_planned) / MAC_STEP_LEN * MAC_STEP_LEN;
+}
+
+/* If no more of @m will be in spans, it is finished after the last one, or now. */
 static void feed_retire(struct feed *f, struct mac *m)
 {
+	if (m->n_ready < m->lane.text_len || mac_steps_len(m))
+		return;
 	for (unsigned i = f->n_spans; i-- != f->n_done;) {
 		struct span_info *info = &f->info[i % FEED_SPANS];
 		for (int k = 0; k < 2; k++) {
@@ -195,110 +198,82 @@ static void feed_retire(struct feed *f, struct mac *m)
 	mac_finish(m);
 }
 
-/* Bytes in whole steps of the first @len bytes of @m that are not planned yet. */
-static inline size_t mac_steps_len(const struct mac *m, size_t len)
-{
-	return (len - m->n_planned) / MAC_STEP_LEN * MAC_STEP_LEN;
-}
-
-/* Without a partner: both chains for the first @len bytes of @m, if they are enough. What comes
- * after a split has to wait until its halves were put together. */
-static void feed_add_alone(struct feed *f, struct mac *m, size_t len)
-{
-	const struct mac_span *before = feed_find(f, m);
-	if (before && f->power_of == m) {
-		f->kernel->mac_spans(f->cursor, before);
-		feed_collect(f);
-	}
-
-	const size_t half = mac_steps_len(m, len) / 2 / MAC_STEP_LEN * MAC_STEP_LEN;
-	const unsigned n_blocks = (unsigned)(half / POLY1305_BLOCK_LEN);
-
-	if (half < FEED_SPLIT_MIN * MAC_STEP_LEN / 2) {
-		const size_t all = mac_steps_len(m, len);
-		if (all)
-			feed_add_span(f, m, NULL, all);
-		return;
-	}
-	if (f->power_of != m || f->power_blocks != n_blocks) {
-		poly1305_power(f->power, &m->p, n_blocks);
-		f->power_of = m;
-		f->power_blocks = n_blocks;
-	}
-	feed_add_span(f, m, m, half);
-}
-
-/* A long message whose text is all there joins the one that waits, or waits. */
+/* The message that waits gets a partner; if one of them has more, it waits on. */
 static void feed_pair(struct feed *f, struct mac *m)
 {
 	struct mac *other = f->single;
-	if (!other) {
-		f->single = m;
-		return;
-	}
-	const size_t len_m = mac_steps_len(m, m->lane.text_len);
-	const size_t len_other = mac_steps_len(other, other->lane.text_len);
-	const size_t len = MIN(len_m, len_other);
+	const size_t len = MIN(mac_steps_len(m), mac_steps_len(other));
+
 	if (len)
 		feed_add_span(f, other, m, len);
-	f->single = len_m > len ? m : len_other > len ? other : NULL;
-	if (f->single != m)
-		feed_retire(f, m);
+	f->single = mac_steps_len(other) ? other : mac_steps_len(m) ? m : NULL;
 	if (f->single != other)
 		feed_retire(f, other);
 }
 
-static void feed_end_single(struct feed *f)
+void feed_offer(struct feed *f, struct mac *m, size_t len)
 {
-	struct mac *m = f->single;
-	feed_add_alone(f, m, m->lane.text_len);
-	feed_retire(f, m);
-	f->single = NULL;
-}
-
-/* Begins the next message. */
-static void feed_begin(struct feed *f)
-{
-	struct mac *m = f->message[f->next++];
-	if (m == f->live) { /* the rest of it */
-		f->live = NULL;
-		feed_add_alone(f, m, m->lane.text_len);
-		feed_retire(f, m);
-		return;
-	}
+	if (len == m->lane.text_len)
+		f->n_incomplete--;
 	if (mac_is_short(f, m)) {
 		feed_add_lane(f, m);
 		return;
 	}
-	mac_begin(m);
-	if (f->kernel->mac_spans)
+	if (!m->is_begun)
+		mac_begin(m);
+	m->n_ready = len;
+	if (!f->kernel->mac_spans) {
+		if (len == m->lane.text_len)
+			mac_finish(m);
+		return;
+	}
+	if (!f->single)
+		f->single = mac_steps_len(m) ? m : NULL;
+	else if (f->single != m)
 		feed_pair(f, m);
-	else
-		mac_finish(m);
+	if (f->single != m)
+		feed_retire(f, m);
 }
 
-void feed_set_live(struct feed *f, struct mac *m, size_t len)
+/* For want of a partner: both chains if there is enough and no partner will come, or one. What
+ * comes after a split has to wait until its halves were put together. */
+static void feed_add_alone(struct feed *f)
 {
-	mac_begin(m);
-	f->live = m;
-	f->live_len = len;
+	struct mac *m = f->single;
+	const size_t room = f->kernel->mac_room;
+	const bool is_complete = m->n_ready == m->lane.text_len;
+	const bool is_lonely = f->n_incomplete == !is_complete && f->next == f->limit;
+	const size_t len = mac_steps_len(m);
+	size_t half = MIN(len / 2 / MAC_STEP_LEN * MAC_STEP_LEN, room);
+
+	if (is_lonely && is_complete && len < 3 * room)
+		half = len / 2 / MAC_STEP_LEN * MAC_STEP_LEN;
+	if (is_lonely && (half == room || is_complete) &&
+	    half >= FEED_SPLIT_MIN * MAC_STEP_LEN / 2) {
+		const unsigned n_blocks = (unsigned)(half / POLY1305_BLOCK_LEN);
+		if (f->power_of != m || f->power_blocks != n_blocks) {
+			poly1305_power(f->power, &m->p, n_blocks);
+			f->power_of = m;
+			f->power_blocks = n_blocks;
+		}
+		feed_add_span(f, m, m, half);
+	} else {
+		feed_add_span(f, m, NULL, MIN(len, room));
+	}
+	if (!mac_steps_len(m)) {
+		f->single = NULL;
+		feed_retire(f, m);
+	}
 }
 
 void feed_pump(struct feed *f)
 {
-	if (!f->kernel->mac_spans && f->live)
-		return;
-	while (f->n_spans - f->n_done < FEED_AHEAD) {
-		if (f->next < f->limit)
-			feed_begin(f);
-		else if (f->single && (f->next == f->n || f->live))
-			feed_end_single(f);
-		else if (f->live && !feed_find(f, f->live) &&
-			 mac_steps_len(f->live, f->live_len) >= 2 * f->kernel->mac_room)
-			feed_add_alone(f, f->live, f->live->n_planned + 2 * f->kernel->mac_room);
-		else
-			break;
+	while (f->next < f->limit && f->n_spans - f->n_done < FEED_AHEAD) {
+		struct mac *m = f->message[f->next++];
+		feed_offer(f, m, m->lane.text_len);
 	}
+	if (f->single && f->n_spans == f->n_done)
+		feed_add_alone(f);
 }
 
 void feed_complete(struct feed *f, struct mac *m)
@@ -313,9 +288,11 @@ void feed_complete(struct feed *f, struct mac *m)
 	}
 	while (!m->is_done) {
 		feed_pump(f);
+		if (f->n_spans == f->n_done)
+			continue;
 		const struct mac_span *last = feed_find(f, m);
-		if (!last)
-			continue; /* pump() has begun it, it is done or in a span next time */
+		if (!last) /* it waits behind others */
+			last = &f->span[(f->n_spans - 1) % FEED_SPANS];
 		f->kernel->mac_spans(f->cursor, last);
 		feed_collect(f);
 	}

@@ -9,7 +9,7 @@
 
 enum {
 	FEED_MAX = 64,      /* messages */
-	FEED_SPANS = 8,     /* a ring, power of two */
+	FEED_SPANS = 16,    /* a ring, power of two */
 	FEED_AHEAD = 3,     /* spans to have in store for the next call */
 	FEED_SPLIT_MIN = 8, /* steps: splitting a shorter message is not worth the power of r */
 };
@@ -19,9 +19,10 @@ struct mac {
 	struct mac_lane lane;
 	const uint8_t *ad;
 	size_t ad_len;
-	size_t n_planned; /* bytes of the text that are absorbed or in spans */
+	size_t n_ready;   /* bytes of the text that are there */
+	size_t n_planned; /* bytes that are absorbed or in spans */
 	uint8_t tag[AEAD_TAG_LEN];
-	bool is_done;
+	bool is_begun, is_done;
 };
 
 /* Who is in a span, and what to do after it. */
@@ -36,11 +37,9 @@ struct feed {
 	struct mac_cursor *cursor;     /* of the kernel's context */
 	struct mac *message[FEED_MAX]; /* in the order in which they are wanted */
 	unsigned n;                    /* of them */
-	unsigned limit;                /* whose text and one-time key are there */
-	unsigned next;                 /* to be begun */
-	struct mac *live;   /* the message after those, whose text comes piece by piece, or NULL */
-	size_t live_len;    /* bytes of it that are there */
-	struct mac *single; /* a long message that was begun and has no partner */
+	unsigned n_incomplete;         /* of which not all was offered */
+	unsigned limit, next; /* messages from next to limit - 1 are there, offer them as needed */
+	struct mac *single;   /* a long message that has no partner */
 	struct mac *lane[MAC_LANES_MAX]; /* waiting for a full set of lanes */
 	unsigned n_lane;
 	unsigned n_spans, n_done; /* since the beginning */
@@ -56,9 +55,8 @@ struct feed {
 void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_cursor *cursor);
 void feed_wipe(struct feed *f);
 
-/* The first @len bytes of @m, the message behind the limit, are there already; more will follow in
- * f->live_len. Its one-time key is there, too. */
-void feed_set_live(struct feed *f, struct mac *m, size_t len);
+/* The first @len bytes of @m and its one-time key are there. Short messages: all of them. */
+void feed_offer(struct feed *f, struct mac *m, size_t len);
 
 /* Provides spans for the next call of the kernel. */
 void feed_pump(struct feed *f);
@@ -68,3 +66,8 @@ void feed_collect(struct feed *f);
 
 /* Computes until the tag of @m is known; messages have to be completed in order. */
 void feed_complete(struct feed *f, struct mac *m);
+
+static inline bool mac_is_short(const struct feed *f, const struct mac *m)
+{
+	return m->lane.text_len <= f->kernel->mac_lane_max_len && m->ad_len == 0;
+}

@@ -128,7 +128,8 @@ static void neon_chacha_run(const struct chacha_run *run, struct aead_context *x
 	in[12] = vaddq_u32(in[12], vld1q_u32(lane));
 	chacha_stream(v, in);
 	for (int i = 0; i < 16; i++)
-		xor_store(run->dst + 16 * i, run->src + 16 * i, v[4 * (i % 4) + i / 4]);
+		xor_store(run->dst + 16 * i, (i < 4 ? run->first : run->src) + 16 * i,
+			  v[4 * (i % 4) + i / 4]);
 }
 
 ALWAYS_INLINE void row_round(uint32x4_t v[4])

@@ -148,23 +148,22 @@ static inline void poly1305_add(uint64_t h[3], const uint64_t x[3])
 static inline void poly1305_finish(const uint64_t h[3], const uint8_t key[POLY1305_KEY_LEN],
 				   uint8_t tag[POLY1305_BLOCK_LEN])
 {
-	typedef unsigned __int128 u128;
-	u128 t = (u128)h[0] + ((h[2] & ~UINT64_C(3)) + (h[2] >> 2));
-	uint64_t h0 = (uint64_t)t;
-	t = (u128)h[1] + (uint64_t)(t >> 64);
-	uint64_t h1 = (uint64_t)t;
-	uint64_t h2 = (h[2] & 3) + (uint64_t)(t >> 64);
+	const uint64_t back = (h[2] & ~UINT64_C(3)) + (h[2] >> 2);
+	uint64_t h0 = h[0] + back;
+	uint64_t c = h0 < back;
+	uint64_t h1 = h[1] + c;
+	const uint64_t h2 = (h[2] & 3) + (h1 < c);
 
 	/* h + 5 >= 2^130 exactly when h >= p: then h - p = h + 5 mod 2^130 is the value to take */
-	t = (u128)h0 + 5;
-	uint64_t g0 = (uint64_t)t;
-	t = (u128)h1 + (uint64_t)(t >> 64);
-	uint64_t g1 = (uint64_t)t;
-	uint64_t take = 0 - ((h2 + (uint64_t)(t >> 64)) >> 2);
+	const uint64_t g0 = h0 + 5;
+	c = g0 < 5;
+	const uint64_t g1 = h1 + c;
+	const uint64_t take = 0 - ((h2 + (g1 < c)) >> 2);
 	h0 ^= (h0 ^ g0) & take;
 	h1 ^= (h1 ^ g1) & take;
 
-	t = (u128)h0 + load_le64(key + 16);
-	store_le64(tag, (uint64_t)t);
-	store_le64(tag + 8, h1 + load_le64(key + 24) + (uint64_t)(t >> 64));
+	const uint64_t s0 = load_le64(key + 16);
+	h0 += s0;
+	store_le64(tag, h0);
+	store_le64(tag + 8, h1 + load_le64(key + 24) + (h0 < s0));
 }
