@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "crypto/secret.h"
 #include "datapath/worker.h"
 #include "packet/gso.h"
@@ -244,6 +245,7 @@ static void process(struct worker *w, uint64_t now_ns)
 	struct rx *rx = &w->rx;
 
 	open_all(w);
+	TRACE2(rx_open, w->index, rx->n_jobs);
 	gro_begin(&rx->gro);
 	for (uint32_t i = 0; i < rx->n_jobs;) {
 		uint32_t end = accept_run(w, i, now_ns);

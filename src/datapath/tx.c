@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "crypto/secret.h"
 #include "datapath/worker.h"
 #include "packet/ip.h"
@@ -127,6 +128,7 @@ static void flush(struct worker *w, uint64_t now_ns)
 	struct tx *tx = &w->tx;
 
 	finish_sealing(w);
+	TRACE3(tx_flush, w->index, tx->n_jobs, tx->n_runs);
 	for (uint32_t i = 0; i < tx->n_runs; i++) {
 		if (timers_authenticated_sent(&tx->run[i].peer->timers, now_ns))
 			device_call_attention(w->device, tx->run[i].peer, ATTENTION_TIMER);

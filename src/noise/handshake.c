@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "crypto/blake2s.h"
 #include "crypto/kdf.h"
 #include "crypto/secret.h"
@@ -137,6 +138,7 @@ static void handshake_move(struct handshake *hs, enum handshake_state next,
 	assert(states[hs->state].may_become & BIT(next));
 	memcpy(hs->hash, t->hash, sizeof(hs->hash));
 	memcpy(hs->chaining_key, t->chaining_key, sizeof(hs->chaining_key));
+	TRACE3(handshake_move, hs, states[hs->state].name, states[next].name);
 	hs->state = next;
 	assert(handshake_invariant(hs));
 }
