@@ -63,12 +63,6 @@ struct staged_packet *staged_queue_pop(struct staged_queue *q)
 	return list_entry(l, struct staged_packet, link);
 }
 
-void staged_queue_unpop(struct staged_queue *q, struct staged_packet *p)
-{
-	list_push_back(q->packets.next, &p->link); /* before the first */
-	q->n++;
-}
-
 uint32_t staged_queue_clear(struct staged_queue *q, struct staged_budget *b)
 {
 	uint32_t n = 0;

@@ -43,7 +43,5 @@ uint32_t staged_queue_push(struct staged_queue *q, struct staged_budget *b,
 			   struct staged_packet *p);
 /* The oldest, now the caller's; NULL = empty. */
 struct staged_packet *staged_queue_pop(struct staged_queue *q);
-/* Puts packet @p, the last that was popped, back in front. */
-void staged_queue_unpop(struct staged_queue *q, struct staged_packet *p);
 /* Drops all; returns how many. */
 uint32_t staged_queue_clear(struct staged_queue *q, struct staged_budget *b);

@@ -65,20 +65,6 @@ Test(staged, p241_keeps_the_newest)
 		check_pop(i);
 }
 
-Test(staged, unpop_puts_back_in_front)
-{
-	for (uint32_t i = 0; i < 3; i++)
-		(void)staged_queue_push(&q, &b, make(i));
-	struct staged_packet *p = staged_queue_pop(&q);
-	staged_queue_unpop(&q, p);
-	cr_assert(eq(u32, q.n, 3));
-	for (uint32_t i = 0; i < 3; i++)
-		check_pop(i);
-	p = make(9);
-	staged_queue_unpop(&q, p); /* into an empty one */
-	check_pop(9);
-}
-
 Test(staged, clear_counts)
 {
 	for (uint32_t i = 0; i < 7; i++)
