@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* CPU time of the I/O engines per packet, kernel included: N packets wait in the TUN or the socket, the
- * engine takes them in bursts and passes them on, until it finds nothing more. Fastest quarter of many
- * repetitions, engines in turn. No second namespace, no wake-ups, no iperf3: less real than
- * io_engines, but it repeats to a few percent on a busy machine. Needs root. */
+ * engine takes them in bursts and passes them on, until it finds nothing more. Then the time of one echo
+ * by a sleeping engine in a thread on the same CPU. Fastest quarter of many repetitions, engines in
+ * turn. No second namespace, no iperf3: less real than io_engines, but it repeats to a few percent on
+ * a busy machine. Needs root. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +22,14 @@
 #include "tun/tun.h"
 #include "udp/udp.h"
 
-enum { N_ENGINES = 2, REPEATS = 200, BURST = 64, MAX_RUN = 65507, OUT_LEN = 8 << 20 };
+enum {
+	N_ENGINES = 2,
+	REPEATS = 200,
+	N_ECHOES = 4000,
+	BURST = 64,
+	MAX_RUN = 65507,
+	OUT_LEN = 8 << 20,
+};
 
 struct bench {
 	struct io *io;
@@ -58,6 +67,21 @@ static struct sockaddr_in address(uint32_t addr, uint16_t port)
 				     .sin_addr.s_addr = htonl(addr) };
 }
 
+static void create_engine(struct bench *b, int number)
+{
+	struct io_params p = { .fds = { .tun = b->tun.fd[0],
+					.udp4 = b->udp->worker[0].udp4,
+					.udp6 = b->udp->worker[0].udp6,
+					.wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) },
+			       .vnet_hdr = b->tun.vnet_hdr,
+			       .udp_gso = true,
+			       .udp_gro = b->udp->gro };
+	int r = number ? io_uring_create(&b->io, &p, &b->stats)
+		       : io_poll_create(&b->io, &p, &b->stats);
+	if (r < 0)
+		die(names[number], -r);
+}
+
 static void open_one(struct bench *b, int number)
 {
 	char line[256];
@@ -77,16 +101,7 @@ static void open_one(struct bench *b, int number)
 		 number, number, number, number);
 	if (system(line) != 0)
 		die("ip", EIO);
-	struct io_params p = { .fds = { .tun = b->tun.fd[0],
-					.udp4 = b->udp->worker[0].udp4,
-					.udp6 = b->udp->worker[0].udp6,
-					.wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) },
-			       .vnet_hdr = b->tun.vnet_hdr,
-			       .udp_gso = true,
-			       .udp_gro = b->udp->gro };
-	r = number ? io_uring_create(&b->io, &p, &b->stats) : io_poll_create(&b->io, &p, &b->stats);
-	if (r < 0)
-		die(names[number], -r);
+	create_engine(b, number);
 	b->inside = address(net + 2, 9);
 	b->outside = address(INADDR_LOOPBACK, up.port);
 	uint8_t *h = b->header;
@@ -203,6 +218,104 @@ static void measure(const char *what, double (*fn)(struct bench *, uint32_t, uin
 	printf("%-12s %6u %6u %9.0f %9.0f %8.2f\n", what, len, n, poll, uring, poll / uring);
 }
 
+/* -- echo ---------------------------------------------------------------------------------------- */
+
+static void echo_udp(struct io *io)
+{
+	struct io_datagram d;
+	if (io->ops->recv_burst(io, &d, 1) == 0)
+		return;
+	struct io_send s = {
+		.data = d.data, .len = d.len, .segment_len = (uint16_t)d.len, .to = &d.from
+	};
+	io->ops->send_burst(io, &s, 1);
+	io->ops->submit(io);
+}
+
+static void swap(uint8_t *a, uint8_t *b, size_t len)
+{
+	uint8_t t[8];
+	memcpy(t, a, len);
+	memcpy(a, b, len);
+	memcpy(b, t, len);
+}
+
+static void echo_tun(struct io *io)
+{
+	struct io_packet p;
+	struct virtio_net_hdr vnet;
+	if (io->ops->read_burst(io, &p, 1) == 0)
+		return;
+	vnet = p.vnet;                     /* its checksum may still be missing */
+	swap(p.data + 12, p.data + 16, 4); /* addresses */
+	swap(p.data + 20, p.data + 22, 2); /* ports */
+	struct iovec iov[2] = { { &vnet, sizeof(vnet) }, { p.data, p.len } };
+	struct io_write w = { .iov = iov, .n_iov = 2 };
+	io->ops->write_burst(io, &w, 1);
+	io->ops->submit(io);
+}
+
+static void pin(void)
+{
+	cpu_set_t one;
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	(void)sched_setaffinity(0, sizeof(one), &one);
+}
+
+static void *echo_thread(void *arg)
+{
+	struct io *io = arg;
+	pin();
+	while (io->ops->wait(io, UINT64_MAX) == 0) {
+		echo_udp(io);
+		echo_tun(io);
+	}
+	return NULL;
+}
+
+static double echo_once(const struct sockaddr_in *to)
+{
+	struct timespec a, b;
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	if (sendto(app, text, 64, 0, (const struct sockaddr *)to, sizeof(*to)) < 0 ||
+	    recv(app, text, 64, 0) < 0)
+		die("echo", errno);
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	usleep(20); /* the engine goes to sleep */
+	return (double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec);
+}
+
+static void measure_echo(const char *what, bool by_tun)
+{
+	static double took[N_ENGINES][N_ECHOES];
+	for (int i = 0; i < N_ECHOES; i++)
+		for (int e = 0; e < N_ENGINES; e++)
+			took[e][i] = echo_once(by_tun ? &benches[e].inside : &benches[e].outside);
+	for (int e = 0; e < N_ENGINES; e++)
+		qsort(took[e], N_ECHOES, sizeof(double), compare);
+	double poll = took[0][N_ECHOES / 4], uring = took[1][N_ECHOES / 4];
+	printf("%-12s %6d %6s %9.0f %9.0f %8.2f\n", what, 92, "", poll, uring, poll / uring);
+}
+
+/* The engines are used by threads of their own now, so they are opened again. */
+static void measure_echoes(void)
+{
+	for (int e = 0; e < N_ENGINES; e++) {
+		struct bench *b = &benches[e];
+		pthread_t thread;
+		io_destroy(b->io);
+		create_engine(b, e);
+		if (pthread_create(&thread, NULL, echo_thread, b->io) != 0)
+			die("thread", EAGAIN);
+	}
+	setsockopt(app, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_sec = 2 },
+		   sizeof(struct timeval));
+	pin();
+	measure_echo("echo by TUN", true);
+	measure_echo("echo by UDP", false);
+}
+
 int main(void)
 {
 	static const uint32_t counts[] = { 1, 2, 4, 8, 16, 64, 256, 1000 };
@@ -228,5 +341,7 @@ int main(void)
 		measure("TUN to UDP", from_tun, counts[i], 60000);
 	for (size_t i = 0; i < 6; i++)
 		measure("UDP to TUN", to_tun, counts[i], 60000);
-	return 0;
+	measure_echoes();
+	fflush(stdout);
+	_exit(0); /* the threads sleep */
 }
