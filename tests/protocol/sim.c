@@ -12,7 +12,7 @@
 #include "crypto/x25519.h"
 #include "noise/message.h"
 
-enum { QUEUE_LEN = 4096, PACKET_LEN = 2048, INNER_MIN_LEN = 28 };
+enum { QUEUE_LEN = 512, PACKET_LEN = 2048, INNER_MIN_LEN = 28 };
 #define START_NS       (UINT64_C(1000000) * NSEC_PER_SEC)
 #define START_REALTIME UINT64_C(1700000000)
 
@@ -391,6 +391,11 @@ void sim_send_len(struct sim *s, uint32_t from, uint32_t to, uint32_t id, uint32
 
 	sim_inner(p, from, to, id, len);
 	queue_push(&s->node[from].io->tun, p, len, NULL, 0);
+}
+
+void sim_send_raw(struct sim *s, uint32_t from, const uint8_t *data, uint32_t len)
+{
+	queue_push(&s->node[from].io->tun, data, len, NULL, 0);
 }
 
 uint32_t sim_seal(const struct session *x, uint64_t counter, const uint8_t *plain, uint32_t len,

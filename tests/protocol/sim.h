@@ -90,6 +90,8 @@ void sim_jump(struct sim *s, uint64_t ns);
 /* Node @from's kernel sends an inner packet to node @to: @id comes out as delivered[]. */
 void sim_send(struct sim *s, uint32_t from, uint32_t to, uint32_t id);
 void sim_send_len(struct sim *s, uint32_t from, uint32_t to, uint32_t id, uint32_t len);
+/* The same with any bytes. */
+void sim_send_raw(struct sim *s, uint32_t from, const uint8_t *data, uint32_t len);
 
 /* The peer object that node @of has for node @for_node. */
 struct peer *sim_peer(struct sim *s, uint32_t of, uint32_t for_node);
