@@ -12,6 +12,7 @@ import math
 
 FLOOR_PPS = 50
 MAX_TRIALS = 40
+HOPELESS = 0.2  # no hiccup loses such a share of a trial: it is not repeated
 SENDER_SHORT = 0.95  # a sender that reaches less of the rate than this is the limit itself
 
 
@@ -68,8 +69,8 @@ def lossless(trial, start_pps, threshold=0.001, resolution=0.02, repeats=1):
                 has_passed = True
                 if not low or points[-1].offered_pps > low.offered_pps:
                     low = points[-1]
-                if not points[-1].is_sender_short():
-                    break
+            if points[-1].loss > HOPELESS or (has_passed and not points[-1].is_sender_short()):
+                break
         return has_passed
 
     pps = start_pps

@@ -133,7 +133,7 @@ def tolerates(_):
 @check("search: a repeated trial forgives a hiccup")
 def hiccups(_):
     pick = random.Random(2)
-    with_repeats = [search.lossless(tunnel(50000, pick), 20000, resolution=0.02, repeats=2)
+    with_repeats = [search.lossless(tunnel(50000, pick), 20000, resolution=0.02, repeats=3)
                     .best.offered_pps for _ in range(20)]
     close(min(with_repeats), 50000, 0.02, "worst with repeats")
     without = [search.lossless(tunnel(50000, pick), 20000, resolution=0.02, repeats=0)
