@@ -42,6 +42,7 @@ const struct aead_kernel aead_avx512_kernel = {
 	.lanes_granule = 4,
 	.n_mac_lanes = LANES,
 	.mac_lane_max_len = 320,
+	.mac_lane_max_len_burst = 320,
 	.mac_room = CHACHA_DOUBLE_ROUNDS * MAC_STEP_LEN,
 	.mac_setup_cost = 510,
 	.mac_row_cost = 190,

@@ -304,28 +304,40 @@ ALWAYS_INLINE row_t row_load(const void *p)
 	return _mm512_loadu_si512(p);
 }
 
-/* 64 bytes at @at of which the first @n_before are not there yet and only the first @n_left are
- * text; the others count as zeros. @len >= 0: the row that ends with the length block. */
-ALWAYS_INLINE row_t row_load_edge(uintptr_t at, int64_t n_before, int64_t n_left, int64_t len)
+/* 64 bytes of which the first @n_before are not there yet and only the first @n_left are text; the
+ * others count as zeros. */
+struct row_edge {
+	uint64_t mask;
+};
+
+ALWAYS_INLINE void row_edge_init(struct row_edge *e, int64_t n_before, int64_t n_left)
 {
-	uint64_t mask = ~UINT64_C(0);
+	e->mask = ~UINT64_C(0);
 	if (n_before > 0)
-		mask = n_before < 64 ? mask << n_before : 0;
+		e->mask = n_before < 64 ? e->mask << n_before : 0;
 	if (n_left < 64)
-		mask &= n_left > 0 ? ~UINT64_C(0) >> (64 - n_left) : 0;
-	__m512i v = _mm512_maskz_loadu_epi8(mask, (const void *)at);
-	return len >= 0 ? _mm512_mask_set1_epi64(v, 0x80, len) : v;
+		e->mask &= n_left > 0 ? ~UINT64_C(0) >> (64 - n_left) : 0;
 }
 
-/* The two words of r of each message. */
-ALWAYS_INLINE void mac_load_r(struct mac_lane *const *m, vec *lo, vec *hi)
+ALWAYS_INLINE row_t row_load_edge(uintptr_t at, const struct row_edge *e)
 {
-	__m512i a = load_quarters(m[0]->one_time_key, m[1]->one_time_key, m[2]->one_time_key,
-				  m[3]->one_time_key);
-	__m512i b = load_quarters(m[4]->one_time_key, m[5]->one_time_key, m[6]->one_time_key,
-				  m[7]->one_time_key);
+	return _mm512_maskz_loadu_epi8(e->mask, (const void *)at);
+}
+
+/* Two words of the one-time key of each message, from byte @at on: r or s. */
+ALWAYS_INLINE void mac_load_key(struct mac_lane *const *m, int at, vec *lo, vec *hi)
+{
+	__m512i a = load_quarters(m[0]->one_time_key + at, m[1]->one_time_key + at,
+				  m[2]->one_time_key + at, m[3]->one_time_key + at);
+	__m512i b = load_quarters(m[4]->one_time_key + at, m[5]->one_time_key + at,
+				  m[6]->one_time_key + at, m[7]->one_time_key + at);
 	*lo = _mm512_unpacklo_epi64(a, b);
 	*hi = _mm512_unpackhi_epi64(a, b);
+}
+
+ALWAYS_INLINE void mac_load_r(struct mac_lane *const *m, vec *lo, vec *hi)
+{
+	mac_load_key(m, 0, lo, hi);
 }
 
 #define vec_set1(x)     _mm512_set1_epi64(x)

@@ -6,10 +6,6 @@
 #include "crypto/aead_avx512.h"
 #include "crypto/aead_impl.h"
 
-enum {
-	N_LIMBS = 3,
-};
-
 struct fe {
 	__m512i l[3];
 };
@@ -89,13 +85,55 @@ ALWAYS_INLINE void fe_add(struct fe *x, const struct fe *y)
 
 #define HIBIT _mm512_set1_epi64(1LL << 40)
 
-/* 130 bits and a few in 64-bit words, from limbs below 2^45. */
-static inline void limbs_to_words(uint64_t h[3], const uint64_t limb[N_LIMBS])
+/* a + 1 in the lanes of @k; adds to @k the lanes in which that wrapped. */
+ALWAYS_INLINE __m512i add_carry(__m512i a, __mmask8 *k)
 {
-	const uint64_t a = limb[1] << 44, b = limb[2] << 24;
-	h[0] = limb[0] + a;
-	h[1] = (limb[1] >> 20) + (h[0] < a) + b;
-	h[2] = (limb[2] >> 40) + (h[1] < b);
+	const __m512i sum = _mm512_mask_add_epi64(a, *k, a, _mm512_set1_epi64(1));
+	*k = _mm512_mask_cmpeq_epi64_mask(*k, sum, _mm512_setzero_si512());
+	return sum;
+}
+
+/* poly1305_finish() in all lanes. */
+ALWAYS_INLINE void mac_store_tags(struct mac_lane *const *m, const struct fe *h)
+{
+	const __m512i one = _mm512_set1_epi64(1), three = _mm512_set1_epi64(3);
+	const __m512i l1 = _mm512_and_si512(h->l[1], MASK44);
+	const __m512i l2 = _mm512_add_epi64(h->l[2], _mm512_srli_epi64(h->l[1], 44));
+	__m512i h0 = _mm512_or_si512(h->l[0], _mm512_slli_epi64(l1, 44));
+	__m512i h1 = _mm512_or_si512(_mm512_srli_epi64(l1, 20), _mm512_slli_epi64(l2, 24));
+	__m512i h2 = _mm512_srli_epi64(l2, 40), s0, s1;
+
+	/* what is above 2^130 comes back times 5 */
+	const __m512i back =
+		_mm512_add_epi64(_mm512_andnot_si512(three, h2), _mm512_srli_epi64(h2, 2));
+	h0 = _mm512_add_epi64(h0, back);
+	__mmask8 k = _mm512_cmplt_epu64_mask(h0, back);
+	h1 = add_carry(h1, &k);
+	h2 = _mm512_and_si512(h2, three);
+	h2 = _mm512_mask_add_epi64(h2, k, h2, one);
+
+	/* h + 5 >= 2^130 exactly when h >= p: then h - p = h + 5 mod 2^130 is the value to take */
+	const __m512i g0 = _mm512_add_epi64(h0, _mm512_set1_epi64(5));
+	k = _mm512_cmplt_epu64_mask(g0, h0);
+	const __m512i g1 = add_carry(h1, &k);
+	const __mmask8 take = _mm512_cmpgt_epu64_mask(_mm512_mask_add_epi64(h2, k, h2, one), three);
+	h0 = _mm512_mask_mov_epi64(h0, take, g0);
+	h1 = _mm512_mask_mov_epi64(h1, take, g1);
+
+	mac_load_key(m, 16, &s0, &s1);
+	h0 = _mm512_add_epi64(h0, s0);
+	h1 = _mm512_add_epi64(h1, s1);
+	h1 = _mm512_mask_add_epi64(h1, _mm512_cmplt_epu64_mask(h0, s0), h1, one);
+
+	const __m512i a = _mm512_unpacklo_epi64(h0, h1), b = _mm512_unpackhi_epi64(h0, h1);
+	_mm_storeu_si128((__m128i *)m[0]->tag, _mm512_castsi512_si128(a));
+	_mm_storeu_si128((__m128i *)m[1]->tag, _mm512_extracti64x2_epi64(a, 1));
+	_mm_storeu_si128((__m128i *)m[2]->tag, _mm512_extracti64x2_epi64(a, 2));
+	_mm_storeu_si128((__m128i *)m[3]->tag, _mm512_extracti64x2_epi64(a, 3));
+	_mm_storeu_si128((__m128i *)m[4]->tag, _mm512_castsi512_si128(b));
+	_mm_storeu_si128((__m128i *)m[5]->tag, _mm512_extracti64x2_epi64(b, 1));
+	_mm_storeu_si128((__m128i *)m[6]->tag, _mm512_extracti64x2_epi64(b, 2));
+	_mm_storeu_si128((__m128i *)m[7]->tag, _mm512_extracti64x2_epi64(b, 3));
 }
 
 #include "crypto/aead_mac.h"
@@ -130,6 +168,7 @@ const struct aead_kernel aead_avx512ifma_kernel = {
 	.lanes_granule = 4,
 	.n_mac_lanes = LANES,
 	.mac_lane_max_len = 320,
+	.mac_lane_max_len_burst = 2048,
 	.mac_room = CHACHA_DOUBLE_ROUNDS * MAC_STEP_LEN,
 	.mac_setup_cost = 270,
 	.mac_row_cost = 100,

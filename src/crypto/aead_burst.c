@@ -61,6 +61,8 @@ struct chunk {
 	struct feed feed;
 	uint8_t one_time_key[FEED_MAX][CHACHA_BLOCK_LEN];
 	uint8_t stash[CHACHA_LANES_MAX][CHACHA_BLOCK_LEN];
+	uint8_t tag[FEED_MAX][AEAD_TAG_LEN]; /* open: as they should be */
+	struct poly1305 poly1305[FEED_MAX];
 	struct packet packet[FEED_MAX];
 	unsigned n; /* packets; open: without those that are too short */
 	unsigned n_stashed;
@@ -281,10 +283,9 @@ static inline void queue_bounced(struct queue *q, const struct packet *p, size_t
 
 static void chunk_init(struct chunk *c, const struct aead_kernel *kernel, size_t n)
 {
-	feed_init(&c->feed, kernel, &c->context.cursor);
+	feed_init(&c->feed, kernel, &c->context.cursor, n);
 	queue_init(&c->queue, kernel, c);
 	c->context.key = NULL;
-	c->feed.n_incomplete = (unsigned)n;
 	c->n = c->n_stashed = 0;
 }
 
@@ -299,6 +300,7 @@ static struct packet *chunk_add(struct chunk *c, const uint8_t *key, uint32_t no
 	p->mac.lane.text = text;
 	p->mac.lane.text_len = text_len;
 	p->mac.lane.one_time_key = c->one_time_key[c->n];
+	p->mac.p = &c->poly1305[c->n];
 	p->mac.n_ready = p->mac.n_planned = 0;
 	p->mac.is_begun = p->mac.is_done = false;
 	c->feed.message[c->n++] = &p->mac;
@@ -320,7 +322,9 @@ static void chunk_wipe(struct chunk *c)
 	feed_wipe(&c->feed);
 	aead_wipe(c->one_time_key, c->n * sizeof(c->one_time_key[0]));
 	aead_wipe(c->stash, c->n_stashed * sizeof(c->stash[0]));
-	aead_wipe(c->packet, c->n * sizeof(c->packet[0]));
+	aead_wipe(c->poly1305, c->n * sizeof(c->poly1305[0]));
+	if (!c->queue.packet)
+		aead_wipe(c->tag, c->n * sizeof(c->tag[0]));
 }
 
 /* A block that is not 64 bytes of one slice: gathers it, and zeros where the padding is. */
@@ -388,6 +392,7 @@ static void seal_prepare(struct chunk *c, const struct aead_seal_job *job)
 	struct packet *p = chunk_add(c, job->key, job->nonce_prefix, job->counter, job->out, len);
 	p->mac.ad = job->ad;
 	p->mac.ad_len = job->ad_len;
+	p->mac.lane.tag = job->out + len;
 	chunk_queue_key(c, c->n - 1);
 }
 
@@ -410,11 +415,9 @@ static __attribute__((noinline)) void seal_chunk(const struct aead_kernel *kerne
 		queue_offer(q);
 	}
 	queue_flush(q);
-	for (size_t i = 0; i < n; i++) {
-		struct mac *m = &c.packet[i].mac;
-		feed_complete(&c.feed, m);
-		memcpy(job[i].out + m->lane.text_len, m->tag, AEAD_TAG_LEN);
-	}
+	for (size_t i = 0; i < n; i++)
+		if (!c.packet[i].mac.is_done)
+			feed_complete(&c.feed, &c.packet[i].mac);
 	chunk_wipe(&c);
 }
 
@@ -483,6 +486,7 @@ static __attribute__((noinline)) void open_chunk(const struct aead_kernel *kerne
 					     job[i].in, job[i].in_len - AEAD_TAG_LEN);
 		p->mac.ad = job[i].ad;
 		p->mac.ad_len = job[i].ad_len;
+		p->mac.lane.tag = c.tag[c.n - 1];
 	}
 	for (unsigned i = 0; i < c.n; i++)
 		chunk_queue_key(&c, i);
@@ -493,8 +497,9 @@ static __attribute__((noinline)) void open_chunk(const struct aead_kernel *kerne
 		struct packet *p = &c.packet[i];
 		struct aead_open_job *j = &job[c.job[i]];
 		const size_t text_len = p->mac.lane.text_len;
-		feed_complete(&c.feed, &p->mac);
-		j->ok = aead_tag_is_equal(p->mac.tag, j->in + text_len);
+		if (!p->mac.is_done)
+			feed_complete(&c.feed, &p->mac);
+		j->ok = aead_tag_is_equal(p->mac.lane.tag, j->in + text_len);
 		if (j->ok)
 			open_queue_text(&c.queue, p, j);
 		else if (text_len)

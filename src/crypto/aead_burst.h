@@ -69,7 +69,7 @@ struct mac_lane {
 	const uint8_t *text;
 	size_t text_len;
 	const uint8_t *one_time_key; /* 32 bytes: r and s, not clamped */
-	uint64_t h[3];               /* out: 130 bits, not fully reduced */
+	uint8_t *tag;                /* out */
 };
 
 /* What lasts from call to call of a kernel. */
@@ -86,8 +86,9 @@ struct aead_kernel {
 	unsigned n_lanes;       /* ChaCha20 blocks at once, at most CHACHA_LANES_MAX */
 	unsigned lanes_granule; /* chacha() may be called with any multiple of it */
 	unsigned n_mac_lanes;   /* at most MAC_LANES_MAX */
-	/* Longer messages are for the chains; SIZE_MAX: this kernel has none. */
-	size_t mac_lane_max_len;
+	/* Messages up to this length are for the lanes; the second figure holds when there are
+	 * enough messages to fill them. Longer ones are for the chains, if the kernel has any. */
+	size_t mac_lane_max_len, mac_lane_max_len_burst;
 	size_t mac_room; /* bytes per chain that chacha_run() absorbs */
 	/* Cycles that mac_lanes() takes, and per 64 bytes of the longest message. Roughly: they
 	 * are compared with SCALAR_BLOCK_COST. */

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "crypto/aead_burst.h"
+
 enum {
 	N_LIMBS = 5,
 };
@@ -95,4 +97,19 @@ static inline void limbs_to_words(uint64_t h[3], const uint64_t limb[N_LIMBS])
 	h[0] = (uint64_t)u;
 	h[1] = (uint64_t)(u >> 64);
 	h[2] = (limb[4] >> 24) + (u < t);
+}
+
+ALWAYS_INLINE void mac_store_tags(struct mac_lane *const *m, const struct fe *h)
+{
+	_Alignas(64) uint64_t limb[N_LIMBS][LANES];
+	for (int i = 0; i < N_LIMBS; i++)
+		vec_store(limb[i], h->l[i]);
+	for (int i = 0; i < LANES; i++) {
+		const struct mac_lane *lane = m[mac_order[i]];
+		uint64_t one[N_LIMBS], words[3];
+		for (int k = 0; k < N_LIMBS; k++)
+			one[k] = limb[k][i];
+		limbs_to_words(words, one);
+		poly1305_finish(words, lane->one_time_key, lane->tag);
+	}
 }

@@ -9,13 +9,18 @@ enum {
 	SCALAR_BLOCK_COST = 12, /* cycles of poly1305_block() on most CPUs */
 };
 
-void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_cursor *cursor)
+void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_cursor *cursor,
+	       size_t n)
 {
 	f->kernel = kernel;
 	f->cursor = cursor;
-	f->n_incomplete = f->limit = f->next = 0;
+	f->short_max_len = n < kernel->n_mac_lanes ? kernel->mac_lane_max_len
+						   : kernel->mac_lane_max_len_burst;
+	f->n_incomplete = (unsigned)n;
+	f->limit = f->next = 0;
 	f->single = f->power_of = NULL;
 	f->n_lane = f->n_spans = f->n_done = 0;
+	f->lane_blocks = f->lane_longest = 0;
 	memset(&f->nobody, 0, sizeof(f->nobody));
 	/* the cursor always has a span to stand on */
 	f->span[FEED_SPANS - 1].len = 0;
@@ -37,10 +42,10 @@ void feed_wipe(struct feed *f)
 static inline void mac_begin(struct mac *m)
 {
 	aead_test_one_time_key(m->lane.one_time_key);
-	poly1305_init(&m->p, m->lane.one_time_key);
+	poly1305_init(m->p, m->lane.one_time_key);
 	m->is_begun = true;
 	if (m->ad_len)
-		poly1305_padded(&m->p, m->ad, m->ad_len);
+		poly1305_padded(m->p, m->ad, m->ad_len);
 }
 
 /* All that was not in spans, and the lengths. */
@@ -48,11 +53,11 @@ static void mac_finish(struct mac *m)
 {
 	const size_t len = m->lane.text_len;
 	if (m->n_planned)
-		poly1305_padded_tail(&m->p, m->lane.text + m->n_planned, len - m->n_planned);
+		poly1305_padded_tail(m->p, m->lane.text + m->n_planned, len - m->n_planned);
 	else
-		poly1305_padded(&m->p, m->lane.text, len);
-	poly1305_block(&m->p, m->ad_len, len, 1);
-	poly1305_finish(m->p.h, m->lane.one_time_key, m->tag);
+		poly1305_padded(m->p, m->lane.text, len);
+	poly1305_block(m->p, m->ad_len, len, 1);
+	poly1305_finish(m->p->h, m->lane.one_time_key, m->lane.tag);
 	m->is_done = true;
 }
 
@@ -61,38 +66,37 @@ static void feed_run_lanes(struct feed *f)
 {
 	static const uint8_t zeros[POLY1305_KEY_LEN];
 	const struct aead_kernel *k = f->kernel;
-	size_t n_blocks = 0, longest = 0;
+	const size_t lane_cost = k->mac_setup_cost + (f->lane_longest / 64 + 1) * k->mac_row_cost;
+	const size_t scalar_cost = SCALAR_BLOCK_COST * (f->lane_blocks + 2 * f->n_lane);
+	struct mac_lane *lane[MAC_LANES_MAX];
+	uint8_t unused[AEAD_TAG_LEN];
+	struct mac_lane nobody = { .text = zeros, .one_time_key = zeros, .tag = unused };
 
-	for (unsigned i = 0; i < f->n_lane; i++) {
-		n_blocks += mac_blocks(f->lane[i]->lane.text_len) + 2; /* begin and finish */
-		longest = MAX(longest, f->lane[i]->lane.text_len);
-	}
-	const size_t lane_cost = k->mac_setup_cost + (longest / 64 + 1) * k->mac_row_cost;
-	if (n_blocks * SCALAR_BLOCK_COST <= lane_cost) {
+	if (scalar_cost <= lane_cost) {
 		for (unsigned i = 0; i < f->n_lane; i++) {
 			mac_begin(f->lane[i]);
 			mac_finish(f->lane[i]);
 		}
 	} else {
-		struct mac_lane nobody = { .text = zeros, .one_time_key = zeros };
-		struct mac_lane *lane[MAC_LANES_MAX];
-		for (unsigned i = 0; i < k->n_mac_lanes; i++)
-			lane[i] = i < f->n_lane ? &f->lane[i]->lane : &nobody;
-		for (unsigned i = 0; i < f->n_lane; i++)
-			aead_test_one_time_key(f->lane[i]->lane.one_time_key);
-		k->mac_lanes(lane);
 		for (unsigned i = 0; i < f->n_lane; i++) {
-			struct mac *m = f->lane[i];
-			poly1305_finish(m->lane.h, m->lane.one_time_key, m->tag);
-			m->is_done = true;
+			aead_test_one_time_key(f->lane[i]->lane.one_time_key);
+			lane[i] = &f->lane[i]->lane;
 		}
+		for (unsigned i = f->n_lane; i < k->n_mac_lanes; i++)
+			lane[i] = &nobody;
+		k->mac_lanes(lane);
+		for (unsigned i = 0; i < f->n_lane; i++)
+			f->lane[i]->is_done = true;
 	}
 	f->n_lane = 0;
+	f->lane_blocks = f->lane_longest = 0;
 }
 
-static void feed_add_lane(struct feed *f, struct mac *m)
+static inline void feed_add_lane(struct feed *f, struct mac *m)
 {
 	f->lane[f->n_lane++] = m;
+	f->lane_blocks += mac_blocks(m->lane.text_len);
+	f->lane_longest = MAX(f->lane_longest, m->lane.text_len);
 	if (f->n_lane == f->kernel->n_mac_lanes)
 		feed_run_lanes(f);
 }
@@ -123,15 +127,15 @@ static void span_collect(struct feed *f, unsigned at)
 	const struct span_info *info = &f->info[at];
 	struct mac *const *m = info->message;
 	if (m[0] == m[1]) {
-		poly1305_mul(m[0]->p.h, info->power);
-		poly1305_add(m[0]->p.h, f->side[at].h);
+		poly1305_mul(m[0]->p->h, info->power);
+		poly1305_add(m[0]->p->h, f->side[at].h);
 	}
 	for (int k = 0; k < 2; k++)
 		if (info->is_last[k])
 			mac_finish(m[k]);
 }
 
-void feed_collect(struct feed *f)
+void feed_collect_slow(struct feed *f)
 {
 	/* the span before n_done is where the cursor stood when there was nothing to do */
 	const unsigned stands_on = (unsigned)(f->cursor->span - f->span);
@@ -154,15 +158,15 @@ static void feed_add_span(struct feed *f, struct mac *a, struct mac *b, size_t l
 	struct mac_span *s = &f->span[at];
 	struct span_info *info = &f->info[at];
 
-	span_set_chain(s, 0, &a->p, a->lane.text + a->n_planned);
+	span_set_chain(s, 0, a->p, a->lane.text + a->n_planned);
 	a->n_planned += len;
 	if (a == b) {
 		memcpy(info->power, f->power, sizeof(f->power));
-		f->side[at] = (struct poly1305){ .r = { a->p.r[0], a->p.r[1] } };
+		f->side[at] = (struct poly1305){ .r = { a->p->r[0], a->p->r[1] } };
 		span_set_chain(s, 1, &f->side[at], a->lane.text + a->n_planned);
 		a->n_planned += len;
 	} else if (b) {
-		span_set_chain(s, 1, &b->p, b->lane.text + b->n_planned);
+		span_set_chain(s, 1, b->p, b->lane.text + b->n_planned);
 		b->n_planned += len;
 	} else {
 		span_set_chain(s, 1, &f->nobody, s->text[0]);
@@ -252,7 +256,7 @@ static void feed_add_alone(struct feed *f)
 	    half >= FEED_SPLIT_MIN * MAC_STEP_LEN / 2) {
 		const unsigned n_blocks = (unsigned)(half / POLY1305_BLOCK_LEN);
 		if (f->power_of != m || f->power_blocks != n_blocks) {
-			poly1305_power(f->power, &m->p, n_blocks);
+			poly1305_power(f->power, m->p, n_blocks);
 			f->power_of = m;
 			f->power_blocks = n_blocks;
 		}
@@ -266,7 +270,7 @@ static void feed_add_alone(struct feed *f)
 	}
 }
 
-void feed_pump(struct feed *f)
+void feed_pump_slow(struct feed *f)
 {
 	while (f->next < f->limit && f->n_spans - f->n_done < FEED_AHEAD) {
 		struct mac *m = f->message[f->next++];

@@ -15,13 +15,13 @@ enum {
 };
 
 struct mac {
-	struct poly1305 p; /* r, and h so far */
+	struct poly1305 *p; /* r, and h so far */
 	struct mac_lane lane;
 	const uint8_t *ad;
 	size_t ad_len;
 	size_t n_ready;   /* bytes of the text that are there */
 	size_t n_planned; /* bytes that are absorbed or in spans */
-	uint8_t tag[AEAD_TAG_LEN];
+	uint8_t *tag;     /* out */
 	bool is_begun, is_done;
 };
 
@@ -37,12 +37,14 @@ struct feed {
 	struct mac_cursor *cursor;     /* of the kernel's context */
 	struct mac *message[FEED_MAX]; /* in the order in which they are wanted */
 	unsigned n;                    /* of them */
+	size_t short_max_len;          /* of a message for the lanes */
 	unsigned n_incomplete;         /* of which not all was offered */
 	unsigned limit, next; /* messages from next to limit - 1 are there, offer them as needed */
 	struct mac *single;   /* a long message that has no partner */
 	struct mac *lane[MAC_LANES_MAX]; /* waiting for a full set of lanes */
 	unsigned n_lane;
-	unsigned n_spans, n_done; /* since the beginning */
+	size_t lane_blocks, lane_longest; /* of them: blocks to absorb, bytes of the longest */
+	unsigned n_spans, n_done;         /* since the beginning */
 	struct mac_span span[FEED_SPANS];
 	struct span_info info[FEED_SPANS];
 	struct poly1305 side[FEED_SPANS]; /* h of the later half of a split */
@@ -52,22 +54,38 @@ struct feed {
 	uint64_t power[3];
 };
 
-void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_cursor *cursor);
+/* For @n messages. */
+void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_cursor *cursor,
+	       size_t n);
 void feed_wipe(struct feed *f);
 
 /* The first @len bytes of @m and its one-time key are there. Short messages: all of them. */
 void feed_offer(struct feed *f, struct mac *m, size_t len);
 
+void feed_pump_slow(struct feed *f);
+void feed_collect_slow(struct feed *f);
+
 /* Provides spans for the next call of the kernel. */
-void feed_pump(struct feed *f);
+static inline void feed_pump(struct feed *f)
+{
+	if (f->next < f->limit || (f->single && f->n_spans == f->n_done))
+		feed_pump_slow(f);
+}
 
 /* Draws the conclusions from what the kernel absorbed. */
-void feed_collect(struct feed *f);
+static inline void feed_collect(struct feed *f)
+{
+	const struct mac_span *first = &f->span[f->n_done % FEED_SPANS];
+	const struct mac_span *before = &f->span[(f->n_done - 1) % FEED_SPANS];
+	/* still in the first one of the spans that were not done, or where it stood before */
+	if (f->cursor->span == first ? f->cursor->at == first->len : f->cursor->span != before)
+		feed_collect_slow(f);
+}
 
 /* Computes until the tag of @m is known; messages have to be completed in order. */
 void feed_complete(struct feed *f, struct mac *m);
 
 static inline bool mac_is_short(const struct feed *f, const struct mac *m)
 {
-	return m->lane.text_len <= f->kernel->mac_lane_max_len && m->ad_len == 0;
+	return m->lane.text_len <= f->short_max_len && m->ad_len == 0;
 }

@@ -3,8 +3,9 @@
  * limb size. Included once by each kernel, after these:
  *
  * from the ISA:   LANES; vec (LANES 64-bit lanes), vec_*(); row_t (64 bytes of a message),
- *                 row_load(), row_load_edge(); mac_order, mac_transpose(), mac_load_r()
- * from the field: struct fe, power and acc, fe_*(), power_set(), acc_*(), HIBIT
+ *                 row_load(), struct row_edge, row_edge_init(),
+ *                 row_load_edge(); mac_order, mac_transpose(), mac_load_r()
+ * from the field: struct fe, power and acc, fe_*(), power_set(), acc_*(), HIBIT, mac_store_tags()
  *
  * A batch is one row per message, absorbed in four steps of one block per lane. All messages end
  * with the last batch; shorter ones begin later. */
@@ -18,31 +19,35 @@ struct mac_group {
 	int64_t front[LANES];  /* bytes from there to the text, whole blocks */
 	int64_t len[LANES];    /* bytes of text */
 	_Alignas(64) uint64_t first_step[LANES]; /* by lane: the first that has a block */
+	_Alignas(64) uint64_t lane_len[LANES];
 	int64_t n_batches;
 	int64_t first_full; /* the first batch in which every lane has all its blocks */
 	int n_skip;         /* steps of batch 0 in which no lane has a block */
+	bool is_even;       /* all texts have the same length */
 };
 
 ALWAYS_INLINE void mac_group_init(struct mac_group *g, struct mac_lane *const *m)
 {
-	uint64_t front[LANES], most = 0, front_max = 0;
+	uint64_t most = 0, least = UINT64_MAX;
 
 	for (int i = 0; i < LANES; i++) {
-		front[i] = mac_blocks(m[i]->text_len);
-		most = MAX(most, front[i]);
+		g->len[i] = (int64_t)m[i]->text_len;
+		most = MAX(most, m[i]->text_len);
+		least = MIN(least, m[i]->text_len);
 	}
+	g->is_even = least == most;
+	most = mac_blocks(most);
 	const uint64_t n_batches = (most + 3) / 4;
 	for (int i = 0; i < LANES; i++) {
-		front[i] = 4 * n_batches - front[i];
-		front_max = MAX(front_max, front[i]);
-		g->front[i] = 16 * (int64_t)front[i];
+		g->front[i] = 16 * (int64_t)(4 * n_batches - mac_blocks((size_t)g->len[i]));
 		g->text[i] = (uintptr_t)m[i]->text - (uintptr_t)g->front[i];
-		g->len[i] = (int64_t)m[i]->text_len;
 	}
-	for (int i = 0; i < LANES; i++)
-		g->first_step[i] = front[mac_order[i]];
+	for (int i = 0; i < LANES; i++) {
+		g->first_step[i] = (uint64_t)g->front[mac_order[i]] / 16;
+		g->lane_len[i] = (uint64_t)g->len[mac_order[i]];
+	}
 	g->n_batches = (int64_t)n_batches;
-	g->first_full = (int64_t)((front_max + 3) / 4);
+	g->first_full = (int64_t)((4 * n_batches - mac_blocks(least) + 3) / 4);
 	g->n_skip = (int)(4 * n_batches - most);
 }
 
@@ -76,15 +81,17 @@ ALWAYS_INLINE void powers_init(struct power r[4], struct mac_lane *const *m, int
 	power_set(&r[3], &x2);
 }
 
-/* h = ((((h + m0) r + m1) r + m2) r + m3) r by one carry. The first @skip steps are empty. */
+/* h = ((((h + m0) r + m1) r + m2) r + m3) r by one carry. The first @skip steps are empty; @len is
+ * what the last block has in its upper word. */
 ALWAYS_INLINE void absorb(struct fe *h, row_t row[LANES], const struct power r[4],
-			  const vec hibit[4], int skip)
+			  const vec hibit[4], int skip, vec len)
 {
 	vec lo[4], hi[4];
 	struct acc a;
 	struct fe x;
 
 	mac_transpose(row, lo, hi);
+	hi[3] = vec_or(hi[3], len);
 	acc_zero(&a);
 	/* what depends on the batch before comes last, so that batches overlap */
 	for (int s = 3; s >= 0; s--) {
@@ -102,25 +109,34 @@ ALWAYS_INLINE void absorb(struct fe *h, row_t row[LANES], const struct power r[4
 ALWAYS_INLINE void absorb_edge(struct fe *h, const struct mac_group *g, const struct power r[4],
 			       int64_t batch)
 {
-	const bool is_last = batch == g->n_batches - 1;
-	const vec first_step = vec_load(g->first_step);
+	vec hibit[4] = { HIBIT, HIBIT, HIBIT, HIBIT };
+	vec len = vec_set1(0);
 	row_t row[LANES];
-	vec hibit[4];
+	struct row_edge edge;
+	const uintptr_t at = 64 * (uintptr_t)batch;
 
-	for (int i = 0; i < LANES; i++) {
-		const int64_t offset = 64 * batch - g->front[i];
-		row[i] = row_load_edge(g->text[i] + 64 * (uintptr_t)batch, -offset,
-				       g->len[i] - offset, is_last ? g->len[i] : -1);
+	row_edge_init(&edge, g->front[0] - 64 * batch, g->front[0] + g->len[0] - 64 * batch);
+	if (g->is_even) {
+		for (int i = 0; i < LANES; i++)
+			row[i] = row_load_edge(g->text[i] + at, &edge);
+	} else {
+		for (int i = 0; i < LANES; i++) {
+			row_edge_init(&edge, g->front[i] - 64 * batch,
+				      g->front[i] + g->len[i] - 64 * batch);
+			row[i] = row_load_edge(g->text[i] + at, &edge);
+		}
+		const vec first_step = vec_load(g->first_step);
+		for (int s = 0; s < 4; s++)
+			hibit[s] = vec_if_le(first_step, (uint64_t)(4 * batch + s), HIBIT);
 	}
-	for (int s = 0; s < 4; s++)
-		hibit[s] = vec_if_le(first_step, (uint64_t)(4 * batch + s), HIBIT);
-	absorb(h, row, r, hibit, batch ? 0 : g->n_skip);
+	if (batch == g->n_batches - 1)
+		len = vec_load(g->lane_len);
+	absorb(h, row, r, hibit, batch ? 0 : g->n_skip, len);
 }
 
 static inline void mac_run(struct mac_lane *const *m)
 {
 	const vec hibit[4] = { HIBIT, HIBIT, HIBIT, HIBIT };
-	_Alignas(64) uint64_t limb[N_LIMBS][LANES];
 	struct mac_group g;
 	struct power r[4];
 	struct fe h;
@@ -134,15 +150,8 @@ static inline void mac_run(struct mac_lane *const *m)
 			row_t row[LANES];
 			for (int i = 0; i < LANES; i++)
 				row[i] = row_load((const void *)(g.text[i] + 64 * (uintptr_t)b));
-			absorb(&h, row, r, hibit, 0);
+			absorb(&h, row, r, hibit, 0, vec_set1(0));
 		}
 	}
-	for (int i = 0; i < N_LIMBS; i++)
-		vec_store(limb[i], h.l[i]);
-	for (int i = 0; i < LANES; i++) {
-		uint64_t lane[N_LIMBS];
-		for (int k = 0; k < N_LIMBS; k++)
-			lane[k] = limb[k][i];
-		limbs_to_words(m[mac_order[i]]->h, lane);
-	}
+	mac_store_tags(m, &h);
 }

@@ -214,16 +214,24 @@ ALWAYS_INLINE row_t row_load(const void *p)
 	return r;
 }
 
-/* 64 bytes at @at of which the first @n_before are not there yet and only the first @n_left are
- * text; the others count as zeros. @len >= 0: the row that ends with the length block. */
-ALWAYS_INLINE row_t row_load_edge(uintptr_t at, int64_t n_before, int64_t n_left, int64_t len)
+/* 64 bytes of which the first @n_before are not there yet and only the first @n_left are text; the
+ * others count as zeros. */
+struct row_edge {
+	int64_t from, to;
+};
+
+ALWAYS_INLINE void row_edge_init(struct row_edge *e, int64_t n_before, int64_t n_left)
+{
+	e->from = MAX(n_before, 0);
+	e->to = MIN(n_left, 64);
+}
+
+ALWAYS_INLINE row_t row_load_edge(uintptr_t at, const struct row_edge *e)
 {
 	uint8_t bytes[64] = { 0 };
-	const int64_t from = MAX(n_before, 0), to = MIN(n_left, 64);
-	if (from < to)
-		memcpy(bytes + from, (const void *)(at + (uintptr_t)from), (size_t)(to - from));
-	if (len >= 0)
-		store_le64(bytes + 56, (uint64_t)len);
+	if (e->from < e->to)
+		memcpy(bytes + e->from, (const void *)(at + (uintptr_t)e->from),
+		       (size_t)(e->to - e->from));
 	return row_load(bytes);
 }
 
@@ -270,7 +278,8 @@ const struct aead_kernel aead_neon_kernel = {
 	.n_lanes = 4,
 	.lanes_granule = 1,
 	.n_mac_lanes = LANES,
-	.mac_lane_max_len = SIZE_MAX, /* no chains */
+	.mac_lane_max_len = SIZE_MAX,
+	.mac_lane_max_len_burst = SIZE_MAX,
 	.mac_setup_cost = 400,
 	.mac_row_cost = 70,
 	.chacha = neon_chacha,
