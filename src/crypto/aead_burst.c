@@ -224,7 +224,7 @@ static size_t queue_runs(struct queue *q, struct packet *p, size_t at, size_t n,
 		if (q->packet && p->n_encrypted + n_lanes * CHACHA_BLOCK_LEN == at) {
 			p->n_encrypted = at;
 			if (at < p->mac.lane.text_len && n >= EARLY_BLOCKS &&
-			    p->key_end <= q->n_flushed)
+			    p->key_end <= q->n_flushed && !mac_is_short(q->feed, &p->mac))
 				feed_offer(q->feed, &p->mac, at);
 		}
 	}
