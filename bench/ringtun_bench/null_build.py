@@ -34,7 +34,8 @@ def build():
         raise BenchError(STEP, "only possible from the source tree")
     directory = os.path.join(cache_dir(), "build-null")
     # Not the release type, which refuses this option, but optimised as that is.
-    options = ["--buildtype=debugoptimized", "-Doptimization=3", "-Dnull_cipher=true"]
+    options = ["--buildtype=debugoptimized", "-Doptimization=3", "-Dnull_cipher=true",
+               "-Dtests=false"]
     if os.path.exists(os.path.join(directory, "build.ninja")):
         run("meson", "configure", directory, *options)
     else:
