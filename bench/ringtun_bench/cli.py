@@ -16,7 +16,8 @@ from .errors import (EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_REGRESSION, EX
 from .progress import Progress
 from .runner import Runner
 
-QUICK_TARGET_SEC = 100
+QUICK_TARGET_SEC = 110
+NULL_TO_BUILD = "(built-without-cipher)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -112,13 +113,15 @@ def parser():
 # tunnel
 
 def quick_defaults(options, n_implementations):
-    """Trials as short as two minutes for everything ask for, within reason."""
+    """Short trials, and as many rounds of them as two minutes hold."""
     options.case = options.case or [",".join(cases.QUICK)]
-    options.rounds = options.rounds or 2
-    per_trial = QUICK_TARGET_SEC / (n_implementations * options.rounds * len(cases.QUICK))
-    options.seconds = options.seconds or min(2.0, max(1.0, per_trial / 2))
+    options.seconds = options.seconds or 1.0
     options.trial_seconds = options.trial_seconds or 0.3
     options.resolution = max(options.resolution, 0.1)
+    if not options.rounds:
+        round_seconds = n_implementations * sum(
+            c.seconds(options) + options.pause for c in chosen_cases(options))
+        options.rounds = min(3, max(1, round(QUICK_TARGET_SEC / round_seconds)))
 
 
 def full_defaults(options):
@@ -128,16 +131,18 @@ def full_defaults(options):
     options.trial_seconds = options.trial_seconds or 1.0
 
 
+def chosen_cases(options):
+    return cases.select([n for text in options.case for n in text.split(",") if n])
+
+
 def chosen_implementations(options):
     """In the order of the command line, without duplicates; null comes from its own options."""
     chosen = []
     for text in options.impl:
         if text == "null":
-            if options.build_null:
-                options.null = null_build.build()
-            if not options.null:
+            if not options.null and not options.build_null:
                 raise UsageError("--impl null needs --null COMMAND or --build-null")
-            text = f"null={options.null}"
+            text = f"null={options.null or NULL_TO_BUILD}"
         chosen.append(implementations.parse(text))
     names = [i.name for i in chosen]
     for name in names:
@@ -155,6 +160,9 @@ def usable(chosen, progress):
     for implementation in chosen:
         try:
             if isinstance(implementation, implementations.Daemon):
+                if implementation.words[0] == NULL_TO_BUILD:
+                    progress.note("building ringtun without cipher")
+                    implementation.words = [null_build.build(), "-f", "{if}"]
                 implementation.check()
             good.append(implementation)
         except BenchError as e:
@@ -207,7 +215,7 @@ def run_tunnel(options, argv):
         quick_defaults(options, len(chosen))
     else:
         full_defaults(options)
-    selected = cases.select([n for text in options.case for n in text.split(",") if n])
+    selected = chosen_cases(options)
     check_tools(selected, options)
     progress = Progress(is_quiet=options.quiet)
     good, errors = usable(chosen, progress)

@@ -67,19 +67,26 @@ def missing(new, case_name, implementation):
     return WORSE if result and result["status"] == "failed" else MISSING
 
 
+def measurement_change(old, new):
+    """new / old, with an interval from the quartiles where both have them."""
+    change = {"ratio": new["value"] / old["value"]}
+    before, after = old.get("also", {}), new.get("also", {})
+    if all(x.get(q) for x in (before, after) for q in ("q1", "q3")):
+        return {**change, "low": after["q1"] / before["q3"], "high": after["q3"] / before["q1"]}
+    return {**change, "low": change["ratio"], "high": change["ratio"]}
+
+
 def compare_measurements(old, new, tolerance):
-    """The one figure per measurement that aead and micro give has no interval; within twice the
-    tolerance it is the same."""
+    """What aead and micro found. One figure says little: within twice the tolerance it is the same."""
     rows = []
     newer = {m["name"]: m for m in new["measurements"]}
     for m in old["measurements"]:
-        now = newer.get(m["name"])
-        change = None
-        if now and m["value"]:
-            change = {k: now["value"] / m["value"] for k in ("ratio", "low", "high")}
-        outcome = verdict(change, m["better"], 2 * tolerance) if change else MISSING
+        change, outcome = None, MISSING
+        if m["name"] in newer and m["value"]:
+            change = measurement_change(m, newer[m["name"]])
+            outcome = verdict(change, m["better"], 2 * tolerance)
         rows.append({"case": m["name"], "implementation": m["group"], "change": change,
-                     "verdict": SAME if outcome == UNCLEAR else outcome})
+                     "verdict": outcome})
     return rows
 
 

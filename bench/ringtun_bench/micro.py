@@ -44,7 +44,7 @@ def micro(options):
 
 def measurement(m):
     """The helper's own form is nearly ours."""
-    return {"name": m["name"], "group": m.get("group", m["name"].split("/")[0]),
-            "label": m.get("label", m["name"]), "value": m["value"], "unit": m["unit"],
-            "better": m.get("better", "lower"), "also": m.get("also", {}),
-            "parameters": m.get("parameters", {})}
+    operation = m.get("parameters", {}).get("op")
+    return {"name": m["name"], "group": m["group"], "label": m["label"], "value": m["value"],
+            "unit": f"{m['unit']}/{operation}" if operation else m["unit"], "better": m["better"],
+            "also": m["also"], "parameters": m["parameters"]}
