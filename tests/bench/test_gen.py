@@ -189,7 +189,9 @@ def recv_tells_flows_apart():
 
 @case
 def recv_waits_for_the_end_of_every_flow():
+    begin = time.monotonic()
     got = run_recv([datagram(0, flow=0, n_flows=2), datagram(0, END, 0, 2)])
+    check(time.monotonic() - begin >= 1, "it did not wait until its limit")
     equal((got["is_complete"], got["sent"]), (False, None), "completeness")
 
 
@@ -456,6 +458,24 @@ def send_names_errors():
     got = result(process)
     check(got["send_errors"] > 10 and got["last_error"] == "ECONNREFUSED", str(got))
     equal(got["sent"] + got["send_errors"] + got["skipped"], 200, "sent and refused")
+
+
+@case
+def send_numbers_have_no_gap_where_datagrams_were_refused():
+    port = free_port()
+    process = start("send", "--to", "127.0.0.1", "--port", port, "--rate", 500, "--duration", 0.6,
+                    "--warm-up", 0)
+    time.sleep(0.2)  # nobody listens
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", port))
+        s.settimeout(END_SEC)
+        seqs = []
+        while (h := Header(*HEADER.unpack(s.recv(100)[:32]))).kind == MEASURED:
+            seqs.append(h.seq)
+    got = result(process)
+    check(got["send_errors"] > 1 and len(seqs) > 1, str(got))
+    equal(seqs, list(range(seqs[0], got["sent"])), "numbers of what came")
+    equal(h.seq, got["sent"], "end marker")
 
 
 @case
