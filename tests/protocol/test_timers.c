@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "check.h"
+#include "control/peer_events.h"
 
 static struct sim sim;
 
@@ -590,15 +591,17 @@ Test(timers, p223_giving_up_cancels_the_keepalive)
 	bring_up_idle(&sim);
 	sim.node[0].is_mute = true;
 	timers_of(&sim, 0)->n_attempts = 19;
-	atomic_store(&timers_of(&sim, 0)->at[TIMER_RETRANSMIT_HANDSHAKE],
-		     sim.now_ns + NSEC_PER_SEC);
+	timers_initiation_sent(timers_of(&sim, 0), sim.now_ns, 0);
+	peer_plan(&sim.node[0].control, sim_peer(&sim, 0, 1));
+	sim_run_sec(&sim, 2);
 	sim_send(&sim, 1, 0, 2); /* arms the keepalive */
-	sim_run_sec(&sim, 0.5);
+	sim_run_sec(&sim, 1);
 	cr_assert(ne(u64, atomic_load(&timers_of(&sim, 0)->at[TIMER_SEND_KEEPALIVE]), 0));
-	sim_send(&sim, 1, 0, 3);
-	sim_run_sec(&sim, 10);
-	/* the retransmission's expiry was only seen at the keepalive's, both at once */
-	cr_assert(le(u64, sim.node[0].n_keepalives, 1));
+	uint64_t n = sim.node[0].n_sent;
+	sim_run_sec(&sim, 2.1); /* gives up */
+	cr_assert(eq(u64, atomic_load(&timers_of(&sim, 0)->at[TIMER_SEND_KEEPALIVE]), 0));
+	sim_run_sec(&sim, 8);
+	cr_assert(eq(u64, sim.node[0].n_sent, n));
 }
 
 Test(timers, p225_traffic_keeps_the_retries_alive)

@@ -106,6 +106,61 @@ Test(worker, p226_last_minute_rekey_is_reported_once)
 	cr_assert(eq(u32, reasons() & ATTENTION_REKEY_RECEIVED, 0));
 }
 
+/* A second session of the peer, as a responder has it before the first message. */
+static struct session *add_next(void)
+{
+	struct session_keys keys = { .local_index = 0x55667788, .remote_index = 5 };
+
+	memcpy(keys.sending, f.sending_key, 32);
+	memcpy(keys.receiving, f.receiving_key, 32);
+	struct session *s = session_create(&f.device.session_pool, f.peer, &keys, NOW_NS);
+	cr_assert(index_table_insert(&f.device.indices, &s->entry));
+	atomic_store(&f.peer->promotable, s);
+	return s;
+}
+
+static void receive_on(struct session *s)
+{
+	struct session *first = f.session;
+
+	f.session = s;
+	receive_keepalive(1);
+	f.session = first;
+}
+
+Test(worker, p173_confirmed_session_is_in_force_at_once)
+{
+	struct session *next = add_next();
+
+	receive_on(next);
+	cr_assert(eq(ptr, rcu_peek(&f.peer->current), next));
+	cr_assert(atomic_load(&f.peer->promotable) == NULL);
+	cr_assert(ne(u32, reasons() & ATTENTION_CONFIRMED, 0));
+	session_retire(next, &f.device.indices);
+}
+
+Test(worker, p242_without_a_usable_session_it_waits_for_the_staged_packets)
+{
+	struct session *next = add_next();
+
+	rcu_publish(&f.peer->current, NULL);
+	receive_on(next);
+	cr_assert(rcu_peek(&f.peer->current) == NULL);
+	cr_assert(eq(ptr, atomic_load(&f.peer->promotable), next));
+	cr_assert(ne(u32, reasons() & ATTENTION_CONFIRMED, 0));
+	session_retire(next, &f.device.indices);
+}
+
+Test(worker, p174_withdrawn_session_is_not_made_current)
+{
+	struct session *next = add_next();
+
+	atomic_store(&f.peer->promotable, NULL);
+	receive_on(next);
+	cr_assert(eq(ptr, rcu_peek(&f.peer->current), f.session));
+	session_retire(next, &f.device.indices);
+}
+
 /* --- the pool --- */
 
 enum { N_BATCHES = CRYPTO_POOL_SLOTS + 10, N_JOBS = 4 };
