@@ -217,6 +217,7 @@ class RoundTrip(Case):
         else:
             histogram, lost, meter = self.round_trips(network, options)
         detail = {"lost": lost, "histogram_ns": histogram.buckets(),
+                  "hdr_histogram": histogram.encoded(),
                   "percentiles_us": {k: v / KILO for k, v in histogram.percentiles().items()}}
         return Measurement(histogram.percentile(50) / KILO, meter, detail=detail)
 
