@@ -2,12 +2,10 @@
 /* Load from the connected peers in turn: IPv4 and UDP headers, the load generator's datagram
  * (bench/gen/PROTOCOL.md) as one flow, sealed in bursts. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
-#include "base/cleanup.h"
 #include "base/cpu.h"
 #include "crowd.h"
 #include "crypto/aead.h"
@@ -171,21 +169,17 @@ static int send_markers(struct sender *s, uint64_t n_sent)
 
 int crowd_send(struct crowd *c, const struct crowd_load *load, struct crowd_sent *ret)
 {
-	struct sender *s CLEANUP(free_ptrp) = calloc(1, sizeof(*s));
+	static struct sender s; /* 128 KB: too much for a stack */
 	double warm_up_seconds;
 
-	if (!s)
-		return -ENOMEM;
-	s->crowd = c;
-	s->load = load;
-	s->aead = aead_select(cpu_features());
-	if (getrandom(&s->run, sizeof(s->run), 0) != (ssize_t)sizeof(s->run))
+	s = (struct sender){ .crowd = c, .load = load, .aead = aead_select(cpu_features()) };
+	if (getrandom(&s.run, sizeof(s.run), 0) != (ssize_t)sizeof(s.run))
 		return -EIO;
-	int r = send_phase(s, KIND_WARM_UP, load->warm_up_sec, &ret->n_warm_up, &warm_up_seconds);
+	int r = send_phase(&s, KIND_WARM_UP, load->warm_up_sec, &ret->n_warm_up, &warm_up_seconds);
 	if (r == 0)
-		r = send_phase(s, KIND_MEASURED, load->duration_sec, &ret->n, &ret->seconds);
+		r = send_phase(&s, KIND_MEASURED, load->duration_sec, &ret->n, &ret->seconds);
 	if (r == 0)
-		r = send_markers(s, ret->n);
-	ret->n_errors = s->n_errors;
+		r = send_markers(&s, ret->n);
+	ret->n_errors = s.n_errors;
 	return r;
 }

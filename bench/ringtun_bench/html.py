@@ -97,8 +97,7 @@ def comparison(rows):
     cells = [["case", "implementation", "new / old [95 %]", "verdict"]]
     cells += [[r["case"], r["implementation"], table.ratio_text(r["change"]), r["verdict"]]
               for r in rows]
-    shown = html_table(cells, {"better": "better", "worse": "worse"})
-    return f"<h2>Compared with an older run</h2>{shown}"
+    return f"<h2>Compared with an older run</h2>{html_table(cells, {'better': 'better', 'worse': 'worse'})}"
 
 
 def case_tables(document):

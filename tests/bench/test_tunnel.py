@@ -139,8 +139,7 @@ def usage(_):
                         (("--impl", "raw", "--impl", "raw"), "given twice"),
                         (("--impl", "null"), "--build-null"),
                         (("--impl", "a b=x"), "a name is"), (("--impl", "ringtun"), "NAME=COMMAND"),
-                        (("--impl", "x='"), "quotation"), (("--impl", "raw=x"), "built-in"),
-                        ((), "nothing")):
+                        (("--impl", "x='"), "quotation"), (("--impl", "raw=x"), "built-in"), ((), "nothing")):
         r = run("tunnel", *args)
         equal((args, r.returncode), (args, 2))
         expect(words in r.stderr, f"{args}: {r.stderr}")
@@ -246,8 +245,8 @@ def interrupted(directory):
     with open(AUTOGROUP) as f:
         before = f.read()
     path = os.path.join(directory, "r.json")
-    process = start("--impl", ringtun(), "--impl", "raw", "--case", "ping-idle,tcp-1", *SHORT,
-                    "--rounds", 2, "--seconds", 2, "--json", path)
+    process = start("--impl", ringtun(), "--impl", "raw", "--case", "ping-idle,tcp-1", *SHORT, "--rounds",
+                    2, "--seconds", 2, "--json", path)
     wait_for(process, "ping-idle (us)")  # the first case is done
     time.sleep(1)
     process.send_signal(signal.SIGINT)
