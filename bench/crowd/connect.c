@@ -21,6 +21,7 @@ struct connecting {
 	uint32_t n_done;    /* answered */
 	uint32_t next;      /* the first peer that has sent nothing yet */
 	uint64_t rescan_ns; /* when to look for initiations to repeat */
+	uint8_t buffer[CROWD_BATCH][CROWD_DATAGRAM_MAX];
 };
 
 static bool prepare_initiation(struct crowd_peer *p, uint32_t index)
@@ -130,7 +131,6 @@ static void take_cookie(struct connecting *s, const struct message_cookie_reply 
 /* Takes what has arrived, waiting for at most @wait_ms. */
 static int receive(struct connecting *s, int wait_ms)
 {
-	static uint8_t buffer[CROWD_BATCH][CROWD_DATAGRAM_MAX];
 	struct mmsghdr msg[CROWD_BATCH];
 	struct iovec iov[CROWD_BATCH];
 	struct pollfd fd = { .fd = s->crowd->fd, .events = POLLIN };
@@ -138,18 +138,18 @@ static int receive(struct connecting *s, int wait_ms)
 	if (poll(&fd, 1, wait_ms) < 0 && errno != EINTR)
 		return -errno;
 	for (size_t i = 0; i < CROWD_BATCH; i++) {
-		iov[i] = (struct iovec){ buffer[i], sizeof(buffer[i]) };
+		iov[i] = (struct iovec){ s->buffer[i], sizeof(s->buffer[i]) };
 		msg[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &iov[i], .msg_iovlen = 1 } };
 	}
 	int n = recvmmsg(s->crowd->fd, msg, CROWD_BATCH, MSG_DONTWAIT, NULL);
 	const uint64_t now = crowd_now_ns();
 	for (int i = 0; i < n; i++) {
-		enum message_type type = message_classify(buffer[i], msg[i].msg_len);
+		enum message_type type = message_classify(s->buffer[i], msg[i].msg_len);
 
 		if (type == MESSAGE_RESPONSE)
-			take_response(s, (const void *)buffer[i], now);
+			take_response(s, (const void *)s->buffer[i], now);
 		else if (type == MESSAGE_COOKIE_REPLY)
-			take_cookie(s, (const void *)buffer[i], now);
+			take_cookie(s, (const void *)s->buffer[i], now);
 	}
 	return 0;
 }

@@ -149,13 +149,15 @@ static void print_config(const struct options *o)
 	for (uint32_t i = 0; i < o->n_peers; i++) {
 		uint8_t key[NOISE_KEY_LEN];
 		char text[BASE64_SIZE];
+		char address[INET_ADDRSTRLEN];
 		const struct in_addr inner = { htonl(CROWD_INNER_NET + i) };
 
 		crowd_private_key(key, o->seed, i);
 		x25519_public(key, key);
 		sodium_bin2base64(text, sizeof(text), key, sizeof(key),
 				  sodium_base64_VARIANT_ORIGINAL);
-		printf("[Peer]\nPublicKey = %s\nAllowedIPs = %s/32\n", text, inet_ntoa(inner));
+		inet_ntop(AF_INET, &inner, address, sizeof(address));
+		printf("[Peer]\nPublicKey = %s\nAllowedIPs = %s/32\n", text, address);
 	}
 }
 

@@ -2,10 +2,12 @@
 /* Load from the connected peers in turn: IPv4 and UDP headers, the load generator's datagram
  * (bench/gen/PROTOCOL.md) as one flow, sealed in bursts. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/cpu.h"
 #include "crowd.h"
 #include "crypto/aead.h"
@@ -14,6 +16,7 @@ enum {
 	IP_LEN = 20,
 	UDP_LEN = 8,
 	HEADERS_LEN = IP_LEN + UDP_LEN,
+	FLOWS = 2, /* a receiver of one flow would take only the first sender's datagrams */
 	MARKERS = 5,
 	MARKER_GAP_MS = 20,
 	SOURCE_PORT = 5311,
@@ -44,9 +47,10 @@ static uint16_t ip_checksum(const uint8_t *header)
 	return (uint16_t)~sum;
 }
 
-/* Writes a whole inner packet; its length is that of the load, a marker's too. */
-static void write_packet(struct sender *s, uint8_t *p, uint32_t peer, enum kind kind, uint64_t seq,
-			 uint64_t now)
+/* Writes the datagram numbered @number, or the end marker of a flow after so many datagrams of
+ * all flows: they take turns. A whole inner packet; a marker is as long as all others. */
+static void write_packet(const struct sender *s, uint8_t *p, uint32_t peer, enum kind kind,
+			 uint64_t number, uint64_t now)
 {
 	const uint32_t udp_len = UDP_LEN + s->load->size;
 	uint8_t *udp = p + IP_LEN, *data = p + HEADERS_LEN;
@@ -64,9 +68,10 @@ static void write_packet(struct sender *s, uint8_t *p, uint32_t peer, enum kind 
 	store_be16(udp + 4, (uint16_t)udp_len); /* checksum 0: none */
 	memcpy(data, "RTBG", 4);
 	data[4] = (uint8_t)kind;
-	store_be16(data + 6, 1); /* flows */
+	store_be16(data + 6, FLOWS);
 	store_be32(data + 8, s->run);
-	store_be64(data + 16, seq);
+	store_be32(data + 12, (uint32_t)(number % FLOWS));
+	store_be64(data + 16, number / FLOWS);
 	store_be64(data + 24, now);
 }
 
@@ -82,8 +87,8 @@ static uint32_t next_peer(struct sender *s)
 	return i;
 }
 
-/* Sends @n datagrams numbered from @seq. Returns how many the kernel took, or -errno. */
-static int send_burst(struct sender *s, enum kind kind, uint64_t seq, uint32_t n)
+/* Sends @n datagrams numbered from @first. Returns how many the kernel took, or -errno. */
+static int send_burst(struct sender *s, enum kind kind, uint64_t first, uint32_t n)
 {
 	const uint32_t plain_len = HEADERS_LEN + s->load->size;
 	const uint32_t pad_len = ROUND_UP(plain_len, PADDING_MULTIPLE) - plain_len;
@@ -96,7 +101,7 @@ static int send_burst(struct sender *s, enum kind kind, uint64_t seq, uint32_t n
 		peer[i] = next_peer(s);
 		struct crowd_peer *p = &s->crowd->peer[peer[i]];
 
-		write_packet(s, s->inner[i], peer[i], kind, kind == KIND_END ? seq : seq + i, now);
+		write_packet(s, s->inner[i], peer[i], kind, first + i, now);
 		const struct message_transport header = { le32(MESSAGE_TRANSPORT),
 							  le32(p->remote_index), le64(p->counter) };
 		memcpy(s->outer[i], &header, sizeof(header));
@@ -153,13 +158,14 @@ static int send_phase(struct sender *s, enum kind kind, double seconds, uint64_t
 	return 0;
 }
 
-/* The receiver ends by these. */
+/* The receiver ends by these. Flow f sent every datagram whose number is f modulo FLOWS, so the
+ * next of those numbers, divided, is how many. */
 static int send_markers(struct sender *s, uint64_t n_sent)
 {
 	const struct timespec gap = { 0, MARKER_GAP_MS * (long)NSEC_PER_MSEC };
 
 	for (int i = 0; i < MARKERS; i++) {
-		int r = send_burst(s, KIND_END, n_sent, 1);
+		int r = send_burst(s, KIND_END, n_sent, FLOWS);
 		if (r < 0 && r != -ENOBUFS)
 			return r;
 		(void)nanosleep(&gap, NULL);
@@ -169,17 +175,21 @@ static int send_markers(struct sender *s, uint64_t n_sent)
 
 int crowd_send(struct crowd *c, const struct crowd_load *load, struct crowd_sent *ret)
 {
-	static struct sender s; /* 128 KB: too much for a stack */
+	struct sender *s CLEANUP(free_ptrp) = calloc(1, sizeof(*s));
 	double warm_up_seconds;
 
-	s = (struct sender){ .crowd = c, .load = load, .aead = aead_select(cpu_features()) };
-	if (getrandom(&s.run, sizeof(s.run), 0) != (ssize_t)sizeof(s.run))
+	if (!s)
+		return -ENOMEM;
+	s->crowd = c;
+	s->load = load;
+	s->aead = aead_select(cpu_features());
+	if (getrandom(&s->run, sizeof(s->run), 0) != (ssize_t)sizeof(s->run))
 		return -EIO;
-	int r = send_phase(&s, KIND_WARM_UP, load->warm_up_sec, &ret->n_warm_up, &warm_up_seconds);
+	int r = send_phase(s, KIND_WARM_UP, load->warm_up_sec, &ret->n_warm_up, &warm_up_seconds);
 	if (r == 0)
-		r = send_phase(&s, KIND_MEASURED, load->duration_sec, &ret->n, &ret->seconds);
+		r = send_phase(s, KIND_MEASURED, load->duration_sec, &ret->n, &ret->seconds);
 	if (r == 0)
-		r = send_markers(&s, ret->n);
-	ret->n_errors = s.n_errors;
+		r = send_markers(s, ret->n);
+	ret->n_errors = s->n_errors;
 	return r;
 }

@@ -96,6 +96,7 @@ def every_kind(directory):
     for name in ("peers-20", "handshakes-20", "first-packet", "idle"):
         equal(result(doc, name, "raw")["status"], "skipped")
     expect(result(doc, "overload-64", "ringtun")["cost"]["daemon_s_per_mpkt"] > 0, "no cost")
+    expect(result(doc, "peers-20", "ringtun")["summary"]["median"] > 3, "most peers were not heard")
     expect(0.2 < result(doc, "tcp-1", "ringtun")["summary"]["median"] < 200, "an odd TCP figure")
 
 
@@ -139,7 +140,8 @@ def usage(_):
                         (("--impl", "raw", "--impl", "raw"), "given twice"),
                         (("--impl", "null"), "--build-null"),
                         (("--impl", "a b=x"), "a name is"), (("--impl", "ringtun"), "NAME=COMMAND"),
-                        (("--impl", "x='"), "quotation"), (("--impl", "raw=x"), "built-in"), ((), "nothing")):
+                        (("--impl", "x='"), "quotation"), (("--impl", "raw=x"), "built-in"),
+                        ((), "nothing")):
         r = run("tunnel", *args)
         equal((args, r.returncode), (args, 2))
         expect(words in r.stderr, f"{args}: {r.stderr}")
@@ -245,8 +247,8 @@ def interrupted(directory):
     with open(AUTOGROUP) as f:
         before = f.read()
     path = os.path.join(directory, "r.json")
-    process = start("--impl", ringtun(), "--impl", "raw", "--case", "ping-idle,tcp-1", *SHORT, "--rounds",
-                    2, "--seconds", 2, "--json", path)
+    process = start("--impl", ringtun(), "--impl", "raw", "--case", "ping-idle,tcp-1", *SHORT,
+                    "--rounds", 2, "--seconds", 2, "--json", path)
     wait_for(process, "ping-idle (us)")  # the first case is done
     time.sleep(1)
     process.send_signal(signal.SIGINT)
