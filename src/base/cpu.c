@@ -37,12 +37,14 @@ unsigned cpu_features(void)
 	if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
 		return 0;
 
+	/* kernels take BMI2 for granted where there is AVX2: every CPU has both or neither */
 	uint64_t os = xcr0();
-	if ((os & XCR0_YMM) == XCR0_YMM && ebx & bit_AVX2)
+	const unsigned avx2 = bit_AVX2 | bit_BMI2;
+	if ((os & XCR0_YMM) == XCR0_YMM && (ebx & avx2) == avx2)
 		features |= CPU_AVX2;
 
 	const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
-	if ((os & XCR0_ZMM) == XCR0_ZMM && (ebx & avx512) == avx512) {
+	if (features && (os & XCR0_ZMM) == XCR0_ZMM && (ebx & avx512) == avx512) {
 		features |= CPU_AVX512;
 		if (ebx & bit_AVX512IFMA)
 			features |= CPU_AVX512_IFMA;

@@ -314,17 +314,23 @@ static inline void chunk_queue_key(struct chunk *c, size_t i)
 	c->packet[i].key_end = c->queue.n_queued;
 }
 
+/* Everything secret of a chunk, what lies below it on the stack, and registers. */
 static void chunk_wipe(struct chunk *c)
 {
 	aead_wipe(c->context.state, sizeof(c->context.state));
 	aead_wipe(c->context.scratch, sizeof(c->context.scratch));
 	aead_wipe(c->queue.bounce, c->queue.n_bounced * sizeof(c->queue.bounce[0]));
-	feed_wipe(&c->feed);
 	aead_wipe(c->one_time_key, c->n * sizeof(c->one_time_key[0]));
 	aead_wipe(c->stash, c->n_stashed * sizeof(c->stash[0]));
 	aead_wipe(c->poly1305, c->n * sizeof(c->poly1305[0]));
 	if (!c->queue.packet)
 		aead_wipe(c->tag, c->n * sizeof(c->tag[0]));
+	feed_wipe(&c->feed);
+	if (c->feed.has_run_lanes)
+		aead_wipe_far_below();
+	else
+		aead_wipe_below();
+	c->queue.kernel->wipe_registers();
 }
 
 /* A block that is not 64 bytes of one slice: gathers it, and zeros where the padding is. */
@@ -396,29 +402,26 @@ static void seal_prepare(struct chunk *c, const struct aead_seal_job *job)
 	chunk_queue_key(c, c->n - 1);
 }
 
-static __attribute__((noinline)) void seal_chunk(const struct aead_kernel *kernel,
-						 const struct aead_seal_job *job, size_t n)
+static __attribute__((noinline)) void seal_chunk(struct chunk *c, const struct aead_seal_job *job,
+						 size_t n)
 {
-	struct chunk c;
-	struct queue *q = &c.queue;
+	struct queue *q = &c->queue;
 
-	chunk_init(&c, kernel, n);
-	q->packet = c.packet;
+	q->packet = c->packet;
 	for (size_t i = 0; i < MIN(n, (size_t)KEYS_AHEAD); i++)
-		seal_prepare(&c, &job[i]);
+		seal_prepare(c, &job[i]);
 	for (size_t i = 0; i < n; i++) {
 		if (i + KEYS_AHEAD < n)
-			seal_prepare(&c, &job[i + KEYS_AHEAD]);
-		seal_queue_text(q, &c.packet[i], &job[i]);
-		c.packet[i].end = q->n_queued;
+			seal_prepare(c, &job[i + KEYS_AHEAD]);
+		seal_queue_text(q, &c->packet[i], &job[i]);
+		c->packet[i].end = q->n_queued;
 		q->n_packets++;
 		queue_offer(q);
 	}
 	queue_flush(q);
 	for (size_t i = 0; i < n; i++)
-		if (!c.packet[i].mac.is_done)
-			feed_complete(&c.feed, &c.packet[i].mac);
-	chunk_wipe(&c);
+		if (!c->packet[i].mac.is_done)
+			feed_complete(&c->feed, &c->packet[i].mac);
 }
 
 /* Key stream of the first blocks goes along with the one-time keys where lanes are left over;
@@ -469,58 +472,65 @@ static void open_queue_text(struct queue *q, struct packet *p, const struct aead
 	}
 }
 
-static __attribute__((noinline)) void open_chunk(const struct aead_kernel *kernel,
-						 struct aead_open_job *job, size_t n)
+static void open_prepare(struct chunk *c, struct aead_open_job *job, size_t n)
 {
-	struct chunk c;
-
-	chunk_init(&c, kernel, n);
 	for (size_t i = 0; i < n; i++) {
 		job[i].ok = false;
 		if (job[i].in_len < AEAD_TAG_LEN) {
-			c.feed.n_incomplete--;
+			c->feed.n_incomplete--;
 			continue;
 		}
-		c.job[c.n] = (uint8_t)i;
-		struct packet *p = chunk_add(&c, job[i].key, job[i].nonce_prefix, job[i].counter,
+		c->job[c->n] = (uint8_t)i;
+		struct packet *p = chunk_add(c, job[i].key, job[i].nonce_prefix, job[i].counter,
 					     job[i].in, job[i].in_len - AEAD_TAG_LEN);
 		p->mac.ad = job[i].ad;
 		p->mac.ad_len = job[i].ad_len;
-		p->mac.lane.tag = c.tag[c.n - 1];
+		p->mac.lane.tag = c->tag[c->n - 1];
 	}
-	for (unsigned i = 0; i < c.n; i++)
-		chunk_queue_key(&c, i);
-	open_queue_stash(&c);
-	queue_flush(&c.queue);
-	c.feed.limit = c.n;
-	for (unsigned i = 0; i < c.n; i++) {
-		struct packet *p = &c.packet[i];
-		struct aead_open_job *j = &job[c.job[i]];
+}
+
+static __attribute__((noinline)) void open_chunk(struct chunk *c, struct aead_open_job *job,
+						 size_t n)
+{
+	open_prepare(c, job, n);
+	for (unsigned i = 0; i < c->n; i++)
+		chunk_queue_key(c, i);
+	open_queue_stash(c);
+	queue_flush(&c->queue);
+	c->feed.limit = c->n;
+	for (unsigned i = 0; i < c->n; i++) {
+		struct packet *p = &c->packet[i];
+		struct aead_open_job *j = &job[c->job[i]];
 		const size_t text_len = p->mac.lane.text_len;
 		if (!p->mac.is_done)
-			feed_complete(&c.feed, &p->mac);
-		j->ok = aead_tag_is_equal(p->mac.lane.tag, j->in + text_len);
+			feed_complete(&c->feed, &p->mac);
+		j->ok = aead_tag_is_equal(c->tag[i], j->in + text_len);
 		if (j->ok)
-			open_queue_text(&c.queue, p, j);
+			open_queue_text(&c->queue, p, j);
 		else if (text_len)
 			memset(j->out, 0, text_len);
 	}
-	queue_flush(&c.queue);
-	chunk_wipe(&c);
+	queue_flush(&c->queue);
 }
 
 void aead_burst_seal(const struct aead_kernel *kernel, const struct aead_seal_job *job, size_t n)
 {
-	for (size_t done = 0; done < n; done += FEED_MAX)
-		seal_chunk(kernel, job + done, MIN(n - done, (size_t)FEED_MAX));
-	aead_wipe_below();
-	kernel->wipe_registers();
+	struct chunk c; /* here, so that all below it is short enough to be wiped */
+	for (size_t done = 0; done < n; done += FEED_MAX) {
+		const size_t now = MIN(n - done, (size_t)FEED_MAX);
+		chunk_init(&c, kernel, now);
+		seal_chunk(&c, job + done, now);
+		chunk_wipe(&c);
+	}
 }
 
 void aead_burst_open(const struct aead_kernel *kernel, struct aead_open_job *job, size_t n)
 {
-	for (size_t done = 0; done < n; done += FEED_MAX)
-		open_chunk(kernel, job + done, MIN(n - done, (size_t)FEED_MAX));
-	aead_wipe_below();
-	kernel->wipe_registers();
+	struct chunk c;
+	for (size_t done = 0; done < n; done += FEED_MAX) {
+		const size_t now = MIN(n - done, (size_t)FEED_MAX);
+		chunk_init(&c, kernel, now);
+		open_chunk(&c, job + done, now);
+		chunk_wipe(&c);
+	}
 }

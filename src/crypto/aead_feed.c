@@ -21,6 +21,7 @@ void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_curs
 	f->single = f->power_of = NULL;
 	f->n_lane = f->n_spans = f->n_done = 0;
 	f->lane_blocks = f->lane_longest = 0;
+	f->has_run_lanes = false;
 	memset(&f->nobody, 0, sizeof(f->nobody));
 	/* the cursor always has a span to stand on */
 	f->span[FEED_SPANS - 1].len = 0;
@@ -85,6 +86,7 @@ static void feed_run_lanes(struct feed *f)
 		for (unsigned i = f->n_lane; i < k->n_mac_lanes; i++)
 			lane[i] = &nobody;
 		k->mac_lanes(lane);
+		f->has_run_lanes = true;
 		for (unsigned i = 0; i < f->n_lane; i++)
 			f->lane[i]->is_done = true;
 	}

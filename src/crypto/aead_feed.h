@@ -42,6 +42,7 @@ struct feed {
 	unsigned limit, next; /* messages from next to limit - 1 are there, offer them as needed */
 	struct mac *single;   /* a long message that has no partner */
 	struct mac *lane[MAC_LANES_MAX]; /* waiting for a full set of lanes */
+	bool has_run_lanes;
 	unsigned n_lane;
 	size_t lane_blocks, lane_longest; /* of them: blocks to absorb, bytes of the longest */
 	unsigned n_spans, n_done;         /* since the beginning */

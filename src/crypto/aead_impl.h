@@ -38,6 +38,7 @@ static inline void aead_wipe(void *p, size_t len)
 /* Zeroes what functions that have returned left below the caller's frame, and the registers that
  * hold no caller's value. */
 void aead_wipe_below(void);
+void aead_wipe_far_below(void); /* if lanes of Poly1305 were at work */
 
 /* Constant time; the result is public. */
 static inline bool aead_tag_is_equal(const uint8_t a[AEAD_TAG_LEN], const uint8_t b[AEAD_TAG_LEN])
