@@ -383,7 +383,8 @@ DEFAULT = ("tcp-1", "tcp-4", "tcp-16", "tcp-bidir", "udp-64", "udp-256", "udp-51
            "udp-imix", "overload-64", "overload-256", "overload-512", "overload-1372", "gso-64",
            "gso-1372", "rtt-idle", "rtt-tcp", "ping-idle", "ping-tcp", "hub-tcp-4", "hub-udp-64",
            "peers-1", "peers-10", "peers-100", "peers-1000", "peers-10000", "handshakes-1000",
-           "reconnect-1000", "first-packet", *NETEM, *(f"cpus-{n + 1}" for n in range(os.cpu_count() or 1)), "idle")
+           "reconnect-1000", "first-packet", *NETEM,
+           *(f"cpus-{n + 1}" for n in range(os.cpu_count() or 1)), "idle")
 
 
 def make(name):

@@ -97,7 +97,8 @@ def comparison(rows):
     cells = [["case", "implementation", "new / old [95 %]", "verdict"]]
     cells += [[r["case"], r["implementation"], table.ratio_text(r["change"]), r["verdict"]]
               for r in rows]
-    return f"<h2>Compared with an older run</h2>{html_table(cells, {'better': 'better', 'worse': 'worse'})}"
+    shown = html_table(cells, {"better": "better", "worse": "worse"})
+    return f"<h2>Compared with an older run</h2>{shown}"
 
 
 def case_tables(document):

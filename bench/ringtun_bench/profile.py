@@ -99,7 +99,7 @@ def flame(stacks, title):
     for depth, x, width, frame in found:
         colour = FRAME_COLOURS[sum(frame.encode()) % len(FRAME_COLOURS)]
         ax.broken_barh([(x, width)], (depth, 0.94), facecolors=colour)
-        room = int(width * 190)
+        room = int(width * 240)
         if room > 3:
             text = frame if len(frame) <= room else frame[:room - 1] + "…"
             ax.text(x + 0.001, depth + 0.47, text, fontsize=6, va="center", clip_on=True)

@@ -4,6 +4,7 @@
 graphs. Needs no privilege and no traffic."""
 
 import copy
+import importlib
 import json
 import os
 
@@ -16,7 +17,7 @@ from ringtun_bench.errors import BenchError
 
 def need_jsonschema():
     try:
-        import jsonschema  # noqa: F401
+        importlib.import_module("jsonschema")
     except ImportError:
         raise Skip("needs the Python package jsonschema") from None
 
@@ -76,7 +77,8 @@ def mistakes(_):
 def bad_files(directory):
     good = result_document(case_names=("tcp-1",))
     newer = {**good, "version": 2}
-    for name, value, words in (("torn.json", "{\"format\": ", "not JSON"), ("list.json", [], "not a results"),
+    for name, value, words in (("torn.json", "{\"format\": ", "not JSON"),
+                               ("list.json", [], "not a results"),
                                ("other.json", {"format": "other"}, "not a results"),
                                ("newer.json", newer, "version 2")):
         raises(BenchError, document.read, write(directory, name, value), containing=words)
@@ -100,7 +102,9 @@ def noise(_):
         equal(found["is_noisy"], True)
         return " ".join(found["warnings"])
 
-    trial = lambda c: c[0]["results"][0]["trials"][0]  # noqa: E731
+    def trial(cases):
+        return cases[0]["results"][0]["trials"][0]
+
     expect("steal" in disturbed(lambda c: trial(c)["noise"].update(steal_share=0.2)), "steal")
     expect("outside" in disturbed(lambda c: trial(c)["noise"].update(foreign_share=0.3)), "foreign")
     expect("frequency" in disturbed(lambda c: trial(c)["noise"].update(mhz=1300.0)), "frequency")
@@ -193,7 +197,8 @@ def target_files(directory):
 
 @check("Markdown: only what is between the markers changes")
 def markdown(directory):
-    path = write(directory, "R.md", f"# Mine\n\n{results_md.BEGIN}\nold\n{results_md.END}\n\n## AEAD\nhis\n")
+    path = write(directory, "R.md",
+                 f"# Mine\n\n{results_md.BEGIN}\nold\n{results_md.END}\n\n## AEAD\nhis\n")
     doc = result_document(case_names=("tcp-1",))
     for _ in range(2):
         results_md.update(path, doc)

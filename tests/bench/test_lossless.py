@@ -29,7 +29,6 @@ class PunctualLab(lab.Lab):
         return super().start(["chrt", "-f", "10", *argv], **kw)
 
 
-
 def search(size, pps):
     """(rate found, what limited it) on a link for @pps datagrams of @size."""
     rate = pps * (size + IP_UDP_ETHERNET) * 8
