@@ -40,6 +40,8 @@ def positive(kind, most):
 def add_outputs(p):
     p.add_argument("--json", metavar="FILE", help="write the results document")
     p.add_argument("--html", metavar="FILE", help="write a report that needs no network")
+    p.add_argument("--markdown", metavar="FILE", help="replace the tables in the section of this file "
+                   "that has the command's name")
     p.add_argument("--compare", metavar="OLD.json",
                    help="give a verdict per case against older results; exit status 3 if one is worse")
     p.add_argument("--relative-to", metavar="NAME", help="compare after dividing by this "
@@ -81,8 +83,6 @@ def add_tunnel(commands):
     p.add_argument("--profile-dir", metavar="DIR", help="also keep folded stacks there")
     p.add_argument("--targets", metavar="FILE", help="judge the run by figures set beforehand")
     p.add_argument("--picture", metavar="FILE", help="one picture of the result (.svg or .png)")
-    p.add_argument("--markdown", metavar="FILE", help="replace the tables between the markers "
-                   "in this file")
     add_outputs(p)
     add_run_options(p)
 
@@ -105,8 +105,10 @@ def parser():
     sub.add_argument("results", metavar="RESULTS.json")
     sub.add_argument("--targets", metavar="FILE")
     sub.add_argument("--picture", metavar="FILE")
-    sub.add_argument("--markdown", metavar="FILE")
     add_outputs(sub)
+    sub = commands.add_parser("section", help="replace a section of a Markdown file by standard input")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("--markdown", metavar="FILE", required=True)
     return p
 
 
@@ -268,7 +270,7 @@ def output(doc, options, old, profiles=()):
         html.write(options.html, html.page(doc, rows, flames(profiles, options) if profiles else ()))
     if is_tunnel and options.picture:
         plots.save(plots.picture(doc), options.picture)
-    if is_tunnel and options.markdown:
+    if options.markdown:
         results_md.update(options.markdown, doc)
     for line in doc.get("failures", ()):
         print(f"ringtun-bench: {line}", file=sys.stderr)
@@ -300,6 +302,14 @@ def run_report(options):
     return output(doc, options, old)
 
 
+def run_section(options):
+    text = sys.stdin.read().strip()
+    if not text:
+        raise BenchError("reading standard input", "the section would be empty")
+    results_md.replace(options.markdown, options.name, text.splitlines())
+    return EXIT_OK
+
+
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -309,6 +319,8 @@ def main(argv=None):
             return run_tunnel(options, shown)
         if options.command == "report":
             return run_report(options)
+        if options.command == "section":
+            return run_section(options)
         return run_measurements(options, shown)
     except UsageError as e:
         print(f"ringtun-bench: {e.message}", file=sys.stderr)

@@ -1,21 +1,42 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Writes a run's tables into a Markdown file, between two markers; the rest of the file is somebody
-else's."""
+"""Writes results into sections of a Markdown file. A section has a name and lies between two lines,
+
+    <!-- ringtun-bench NAME: begin -->
+    <!-- ringtun-bench NAME: end -->
+
+and whatever is outside of it is somebody else's. A file that has no such lines yet gets them at its
+end."""
+
+import os
+import re
 
 from . import machine, table
-from .errors import BenchError
+from .errors import BenchError, UsageError
 
-BEGIN = "<!-- ringtun-bench tunnel: begin -->"
-END = "<!-- ringtun-bench tunnel: end -->"
+NAME = re.compile(r"[a-z][a-z0-9-]{0,31}$")
 
 COLUMNS = ("", "median", "quartiles", "ratio [95 %]", "daemons' CPU s/GB", "machine's CPU s/GB",
            "daemons' CPU s/Mpkt", "machine's CPU s/Mpkt", "switches/s", "peak RSS, MiB")
 
 
-def section(document):
-    lines = [BEGIN, "", f"Made on {document['created'][:10]} in {document['seconds'] / 60:.0f} minutes "
-             f"on {machine.summary(document['machine'])}; medians of {document['options']['rounds']} "
-             "alternating rounds, ratios to the first implementation.", ""]
+def begin(name):
+    return f"<!-- ringtun-bench {name}: begin -->"
+
+
+def end(name):
+    return f"<!-- ringtun-bench {name}: end -->"
+
+
+def made_on(document):
+    return (f"Made on {document['created'][:10]} in {max(1, document['seconds'] / 60):.0f} minutes on "
+            f"{machine.summary(document['machine'])}")
+
+
+def tunnel(document):
+    lines = [f"{made_on(document)}; medians of {table.rounds_text(document)} alternating rounds, ratios "
+             "to the first implementation.", ""]
+    if not document["complete"]:
+        lines += [f"This run is incomplete: {document['stopped']}.", ""]
     lines += table.markdown([("implementation", "version")] + [
         (i["name"], i["version"] or i["kind"]) for i in document["implementations"]])
     if document.get("targets"):
@@ -27,24 +48,78 @@ def section(document):
         lower = ", lower is better" if case["better"] == "lower" else ""
         lines += ["", f"### {case['title']} ({case['unit']}{lower})", ""]
         lines += table.markdown([COLUMNS, *table.case_rows(case)[1:]])
-    lines += ["", "### The machine meanwhile", "", *table.noise_lines(document["noise"])]
-    return "\n".join([*lines, "", END])
+        lines += ["", *(f"- {line.strip()}" for line in table.percentile_line(case))]
+    return [*lines, "", "### The machine meanwhile", "", *table.noise_lines(document["noise"])]
+
+
+def aead(document):
+    """A table per operation and cache state: kernels against lengths, nanoseconds per packet at the
+    largest burst."""
+    lines = [f"{made_on(document)}; nanoseconds per packet, with nanoseconds per byte in brackets."]
+    found = [m["parameters"] | {"ns": m["value"], "per_byte": m["also"].get("ns/byte")}
+             for m in document["measurements"]]
+    for op, cache in dict.fromkeys((m["op"], m["cache"]) for m in found):
+        here = [m for m in found if (m["op"], m["cache"]) == (op, cache)]
+        burst = max(m["burst"] for m in here)
+        here = [m for m in here if m["burst"] == burst]
+        lengths = list(dict.fromkeys(m["length"] for m in here))
+        cells = {(m["name"], m["length"]): m for m in here}
+        rows = [("kernel or library", *(str(x) for x in lengths))]
+        for name in dict.fromkeys(m["name"] for m in here):
+            rows.append((name, *(aead_cell(cells.get((name, x))) for x in lengths)))
+        lines += ["", f"### {op}, caches {cache}, bursts of {burst}", "", *table.markdown(rows)]
+    return lines
+
+
+def aead_cell(found):
+    if not found:
+        return table.UNKNOWN
+    per_byte = f" ({found['per_byte']:.2f})" if found["per_byte"] else ""
+    return table.number(found["ns"]) + per_byte
+
+
+def micro(document):
+    rows = [("operation", "", "value", "unit")]
+    rows += [(m["group"], m["label"], table.number(m["value"]), m["unit"])
+             for m in document["measurements"]]
+    return [f"{made_on(document)}.", "", *table.markdown(rows)]
+
+
+SECTIONS = {"tunnel": tunnel, "aead": aead, "micro": micro}
 
 
 def update(path, document):
+    """Puts a results document into the section of its kind."""
+    replace(path, document["kind"], SECTIONS[document["kind"]](document))
+
+
+def replace(path, name, lines):
+    """Replaces what is between the two lines of section @name by @lines."""
+    if not NAME.match(name):
+        raise UsageError(f"section {name}: a name is small letters, digits and -")
     step = f"writing {path}"
     try:
         with open(path) as f:
             text = f.read()
     except FileNotFoundError:
-        text = f"{BEGIN}\n{END}\n"
+        text = ""
     except OSError as e:
         raise BenchError(step, e.strerror) from None
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise BenchError(step, f"needs the lines {BEGIN} and {END} once each, in this order")
-    before, rest = text.split(BEGIN)
+    first, last = begin(name), end(name)
+    if first not in text and last not in text:
+        text = f"{text.rstrip()}\n\n{first}\n{last}\n".lstrip("\n")
+    if text.count(first) != 1 or text.count(last) != 1 or text.index(first) > text.index(last):
+        raise BenchError(step, f"needs the lines {first} and {last} once each, in this order")
+    before, rest = text.split(first)
+    put(step, path, "\n".join([f"{before}{first}", "", *lines, "", last]) + rest.split(last)[1])
+
+
+def put(step, path, text):
+    """Whole or not at all."""
+    new = f"{path}.new{os.getpid()}"
     try:
-        with open(path, "w") as f:
-            f.write(before + section(document) + rest.split(END)[1])
+        with open(new, "w") as f:
+            f.write(text)
+        os.replace(new, path)
     except OSError as e:
         raise BenchError(step, e.strerror) from None

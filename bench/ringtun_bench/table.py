@@ -77,6 +77,13 @@ def percentile_line(case):
     return lines
 
 
+def rounds_text(document):
+    """How many rounds the cases had: "5", or "3 to 5" where not all had the same."""
+    counts = {r["summary"]["n"] for c in document["cases"] for r in c["results"] if r["summary"]}
+    counts = counts or {document["options"].get("rounds", 0)}
+    return f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
+
+
 def tunnel(document):
     lines = [machine.summary(document["machine"]), ""]
     for case in document["cases"]:

@@ -197,8 +197,8 @@ def target_files(directory):
 
 @check("Markdown: only what is between the markers changes")
 def markdown(directory):
-    path = write(directory, "R.md",
-                 f"# Mine\n\n{results_md.BEGIN}\nold\n{results_md.END}\n\n## AEAD\nhis\n")
+    first, last = results_md.begin("tunnel"), results_md.end("tunnel")
+    path = write(directory, "R.md", f"# Mine\n\n{first}\nold\n{last}\n\n## AEAD\nhis\n")
     doc = result_document(case_names=("tcp-1",))
     for _ in range(2):
         results_md.update(path, doc)
@@ -206,8 +206,33 @@ def markdown(directory):
             text = f.read()
         expect(text.startswith("# Mine\n") and text.endswith("\n## AEAD\nhis\n"), text)
         expect("\nold\n" not in text and "| wireguard-go | 1.65 |" in text, text)
-    raises(BenchError, results_md.update, write(directory, "none.md", "# no markers\n"), doc,
+    raises(BenchError, results_md.update, write(directory, "half.md", f"{first}\n"), doc,
            containing="once each")
+    raises(BenchError, results_md.update, write(directory, "odd.md", f"{last}\n{first}\n"), doc,
+           containing="in this order")
+    equal([n for n in os.listdir(directory) if ".new" in n], [], "temporary files")
+
+
+@check("Markdown: each kind of result and each name has a section of its own")
+def sections(directory):
+    path = write(directory, "R.md", "# Mine\n")
+    one = {"name": "seal", "group": "g", "label": "avx2, burst of 8", "value": 90.0, "unit": "ns",
+           "better": "lower", "also": {"ns/byte": 1.4},
+           "parameters": {"op": "seal", "cache": "warm", "length": "64", "burst": 8, "name": "avx2"}}
+    aead = {**result_document(case_names=()), "kind": "aead", "measurements": [one]}
+    for _ in range(2):
+        results_md.update(path, aead)
+        results_md.update(path, {**aead, "kind": "micro"})
+        r = run("section", "scale", "--markdown", path, stdin=None, input="| 10000 peers | 1 |\n")
+        expect(r.returncode == 0, r.stderr)
+    with open(path) as f:
+        text = f.read()
+    expect(text.startswith("# Mine\n\n<!--"), text)
+    for words in ("| avx2 | 90.0 (1.40) |", "| g | avx2, burst of 8 | 90.0 | ns |", "| 10000 peers | 1 |",
+                  *(results_md.begin(n) for n in ("aead", "micro", "scale"))):
+        equal((words, text.count(words)), (words, 1))
+    equal(run("section", "No Name", "--markdown", path, stdin=None, input="x").returncode, 2)
+    equal(run("section", "scale", "--markdown", path, stdin=None, input="").returncode, 1)
 
 
 @check("table: three digits, no exponents, failures in words")
