@@ -7,12 +7,18 @@
 
 void crypto_pool_init(struct crypto_pool *p)
 {
+	idle_cores_init(&p->cores);
 	for (uint32_t i = 0; i < CRYPTO_POOL_WORDS; i++)
 		atomic_init(&p->idle[i], 0);
 	atomic_init(&p->tail, 0);
 	atomic_init(&p->head, 0);
 	for (uint32_t i = 0; i < CRYPTO_POOL_SLOTS; i++)
 		atomic_init(&p->slot[i].turn, i);
+}
+
+void crypto_pool_finish(struct crypto_pool *p)
+{
+	idle_cores_close(&p->cores);
 }
 
 void crypto_batch_run(struct crypto_batch *b)

@@ -2,7 +2,8 @@
 /* Cipher work that a worker with a backlog offers to idle ones, in whole batches: a bounded lock-free
  * queue of many producers and many consumers, and a set of who sleeps. Jobs are independent of each
  * other, so order is the owner's business: it waits for its batches before it uses the results.
- * Where nobody idles nothing is offered, and a busy worker pays one load per batch. */
+ * Where nobody sleeps, or no core idles, nothing is offered, and a busy worker pays three loads per
+ * batch. */
 #pragma once
 
 #include <stdalign.h>
@@ -12,6 +13,7 @@
 
 #include "base/macro.h"
 #include "crypto/aead.h"
+#include "datapath/idle_cores.h"
 
 enum {
 	CRYPTO_POOL_SLOTS = 256, /* batches on offer; a power of two */
@@ -34,6 +36,7 @@ struct crypto_slot {
 };
 
 struct crypto_pool {
+	struct idle_cores cores;                                     /* whether it is worth while */
 	alignas(CACHELINE) _Atomic uint64_t idle[CRYPTO_POOL_WORDS]; /* workers that sleep */
 	alignas(CACHELINE) _Atomic uint32_t tail;                    /* next slot to offer in */
 	alignas(CACHELINE) _Atomic uint32_t head;                    /* next slot to take from */
@@ -41,6 +44,7 @@ struct crypto_pool {
 };
 
 void crypto_pool_init(struct crypto_pool *p);
+void crypto_pool_finish(struct crypto_pool *p);
 
 /* Runs the batch's jobs here and now. */
 void crypto_batch_run(struct crypto_batch *b);

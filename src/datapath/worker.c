@@ -96,6 +96,7 @@ static int apply_sockets(struct worker *w)
 
 uint32_t worker_step(struct worker *w, uint64_t now_ns)
 {
+	w->now_ns = now_ns;
 	int r = apply_sockets(w);
 	if (r < 0) {
 		atomic_store_explicit(&w->failed, r, memory_order_release);
@@ -111,7 +112,8 @@ uint32_t worker_step(struct worker *w, uint64_t now_ns)
 
 bool worker_share(struct worker *w, struct crypto_batch *b)
 {
-	if (!w->pool || !crypto_pool_has_idle(w->pool) || !crypto_pool_offer(w->pool, b))
+	if (!w->pool || !crypto_pool_has_idle(w->pool) ||
+	    !idle_cores_any(&w->pool->cores, w->now_ns) || !crypto_pool_offer(w->pool, b))
 		return false;
 	int idle = crypto_pool_claim_idle(w->pool);
 	if (idle >=

@@ -36,6 +36,7 @@ struct worker {
 	_Atomic int failed;               /* written by us: -errno that ended the loop, 0 = none */
 
 	/* owner: the worker */
+	uint64_t now_ns;       /* when this round began */
 	uint64_t random_state; /* of the timers' jitter; no secret */
 	struct tx tx;
 	struct rx rx;
@@ -74,7 +75,8 @@ void worker_stop(struct worker *w);
 void worker_set_sockets(struct worker *w, int udp4, int udp6);
 bool worker_has_applied(const struct worker *w);
 
-/* Offers @b to an idle worker and wakes it; false = nobody idles, run it yourself. Owner only. */
+/* Offers @b to a worker that sleeps and wakes it; false = nobody does or no core is free for it: run it
+ * yourself. Owner only. */
 MUST_CHECK bool worker_share(struct worker *w, struct crypto_batch *b);
 
 /* J of P-008. Owner only. */

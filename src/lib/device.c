@@ -241,9 +241,12 @@ static int create_workers(struct ringtun_device *d, uint32_t n)
 	d->workers = aligned_alloc(CACHELINE, n * ROUND_UP(sizeof(*d->workers), CACHELINE));
 	d->worker_threads = calloc(n, sizeof(*d->worker_threads));
 	d->pool = aligned_alloc(CACHELINE, sizeof(*d->pool));
+	if (d->pool)
+		crypto_pool_init(d->pool);
 	if (!d->workers || !d->worker_threads || !d->pool)
 		return -ENOMEM;
-	crypto_pool_init(d->pool);
+	if (n > 1 && !idle_cores_open(&d->pool->cores))
+		log_line(d, RINGTUN_LOG_DEBUG, "no /proc/stat: cipher work is shared at any load");
 	memset(d->workers, 0, n * sizeof(*d->workers));
 	for (uint32_t i = 0; i < n; i++) {
 		struct worker_params wp = {
@@ -457,6 +460,8 @@ void ringtun_device_destroy(struct ringtun_device *device)
 	rcu_thread_unregister();
 	close_eventfds(device);
 	free(device->workers);
+	if (device->pool)
+		crypto_pool_finish(device->pool);
 	free(device->pool);
 	free(device->worker_threads);
 	free(device);
