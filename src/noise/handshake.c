@@ -185,14 +185,47 @@ void handshake_clear(struct handshake *hs)
 	assert(handshake_invariant(hs));
 }
 
+void handshake_dh_run(struct handshake_dh *dh)
+{
+	dh->ok = x25519(dh->shared[0], dh->private_key, dh->remote_key[0]);
+	if (dh->step != DH_RESPOND || !dh->ok)
+		return;
+	dh->ok = x25519(dh->shared[1], dh->private_key, dh->remote_key[1]);
+	x25519_public(dh->public_key, dh->private_key);
+}
+
+void handshake_dh_wipe(struct handshake_dh *dh)
+{
+	secret_wipe(dh, sizeof(*dh));
+}
+
+void handshake_static_dh(struct handshake_dh *ret, const struct handshake *hs,
+			 const struct identity *id)
+{
+	assert(id->has_private_key);
+	ret->step = DH_STATIC;
+	memcpy(ret->private_key, id->private_key, NOISE_KEY_LEN);
+	memcpy(ret->remote_key[0], hs->remote_static, NOISE_KEY_LEN);
+}
+
+void handshake_set_static_static(struct handshake *hs, const struct handshake_dh *dh)
+{
+	assert(dh->step == DH_STATIC &&
+	       memcmp(dh->remote_key[0], hs->remote_static, NOISE_KEY_LEN) == 0);
+	memcpy(hs->static_static, dh->shared[0], NOISE_KEY_LEN); /* zero if it is not ok */
+	hs->static_static_is_zero = !dh->ok;
+	hs->has_static_static = true;
+}
+
 bool handshake_precompute(struct handshake *hs, const struct identity *id)
 {
 	if (!id->has_private_key)
 		return false;
 	if (!hs->has_static_static) {
-		hs->static_static_is_zero =
-			!x25519(hs->static_static, id->private_key, hs->remote_static);
-		hs->has_static_static = true;
+		struct handshake_dh dh CLEANUP(handshake_dh_wipe);
+		handshake_static_dh(&dh, hs, id);
+		handshake_dh_run(&dh);
+		handshake_set_static_static(hs, &dh);
 	}
 	return !hs->static_static_is_zero;
 }
@@ -226,18 +259,28 @@ bool handshake_create_initiation(struct handshake *hs, const struct identity *id
 	return true;
 }
 
-bool initiation_open(struct initiation_opened *ret, const struct identity *id,
-		     const struct message_initiation *msg)
+void initiation_dh(struct handshake_dh *ret, const struct identity *id,
+		   const struct message_initiation *msg)
 {
-	if (!id->has_private_key)
+	assert(id->has_private_key);
+	ret->step = DH_OPEN;
+	memcpy(ret->private_key, id->private_key, NOISE_KEY_LEN);
+	memcpy(ret->remote_key[0], msg->ephemeral, NOISE_KEY_LEN);
+}
+
+bool initiation_open_with(struct initiation_opened *ret, const struct identity *id,
+			  const struct message_initiation *msg, const struct handshake_dh *dh)
+{
+	assert(dh->step == DH_OPEN &&
+	       memcmp(dh->remote_key[0], msg->ephemeral, NOISE_KEY_LEN) == 0);
+	if (!dh->ok)
 		return false;
 
 	struct transcript t CLEANUP(transcript_wipe);
 	uint8_t remote_static[NOISE_KEY_LEN];
 	transcript_start(&t, id->public_key);
 	mix_ephemeral(&t, msg->ephemeral);
-	if (!mix_dh(&t, id->private_key, msg->ephemeral)) /* es */
-		return false;
+	mix_shared(&t, dh->shared[0]); /* es */
 	if (!open_and_hash(&t, remote_static,
 			   (struct bytes){ msg->encrypted_static, sizeof(msg->encrypted_static) }))
 		return false;
@@ -246,6 +289,18 @@ bool initiation_open(struct initiation_opened *ret, const struct identity *id,
 	memcpy(ret->hash, t.hash, sizeof(ret->hash));
 	memcpy(ret->chaining_key, t.chaining_key, sizeof(ret->chaining_key));
 	return true;
+}
+
+bool initiation_open(struct initiation_opened *ret, const struct identity *id,
+		     const struct message_initiation *msg)
+{
+	if (!id->has_private_key)
+		return false;
+
+	struct handshake_dh dh CLEANUP(handshake_dh_wipe);
+	initiation_dh(&dh, id, msg);
+	handshake_dh_run(&dh);
+	return initiation_open_with(ret, id, msg, &dh);
 }
 
 void initiation_opened_wipe(struct initiation_opened *o)
@@ -287,31 +342,57 @@ enum handshake_verdict handshake_consume_initiation(struct handshake *hs, const 
 	return HANDSHAKE_OK;
 }
 
-bool handshake_create_response(struct handshake *hs, const struct identity *id,
-			       const struct handshake_entropy *e, struct message_response *ret_msg)
+void handshake_response_dh(struct handshake_dh *ret, const struct handshake *hs,
+			   const uint8_t ephemeral_private[NOISE_KEY_LEN])
 {
-	if (hs->state != HS_CONSUMED_INITIATION || !id->has_private_key)
+	assert(hs->state == HS_CONSUMED_INITIATION);
+	ret->step = DH_RESPOND;
+	memcpy(ret->private_key, ephemeral_private, NOISE_KEY_LEN);
+	x25519_clamp(ret->private_key);
+	memcpy(ret->remote_key[0], hs->remote_ephemeral, NOISE_KEY_LEN);
+	memcpy(ret->remote_key[1], hs->remote_static, NOISE_KEY_LEN);
+}
+
+bool handshake_create_response_with(struct handshake *hs, const struct identity *id,
+				    const struct handshake_dh *dh, uint32_t index,
+				    struct message_response *ret_msg)
+{
+	assert(dh->step == DH_RESPOND);
+	if (hs->state != HS_CONSUMED_INITIATION || !id->has_private_key || !dh->ok ||
+	    memcmp(dh->remote_key[0], hs->remote_ephemeral, NOISE_KEY_LEN) != 0 ||
+	    memcmp(dh->remote_key[1], hs->remote_static, NOISE_KEY_LEN) != 0)
 		return false;
 
 	struct transcript t CLEANUP(transcript_wipe);
 	struct message_response msg = { .type = le32(MESSAGE_RESPONSE),
-					.sender_index = le32(e->index),
+					.sender_index = le32(index),
 					.receiver_index = le32(hs->remote_index) };
 	memcpy(t.hash, hs->hash, sizeof(t.hash));
 	memcpy(t.chaining_key, hs->chaining_key, sizeof(t.chaining_key));
-	draw_ephemeral(&t, e, msg.ephemeral);
+	memcpy(msg.ephemeral, dh->public_key, NOISE_KEY_LEN);
 	mix_ephemeral(&t, msg.ephemeral);
-	if (!mix_dh(&t, t.ephemeral_private, hs->remote_ephemeral) || /* ee */
-	    !mix_dh(&t, t.ephemeral_private, hs->remote_static))      /* se */
-		return false;
+	mix_shared(&t, dh->shared[0]); /* ee */
+	mix_shared(&t, dh->shared[1]); /* se */
 	mix_psk(&t, hs->preshared_key);
 	seal_and_hash(&t, msg.encrypted_nothing, (struct bytes){ NULL, 0 });
 
 	secret_wipe(hs->remote_ephemeral, sizeof(hs->remote_ephemeral));
-	hs->local_index = e->index;
+	hs->local_index = index;
 	handshake_move(hs, HS_CREATED_RESPONSE, &t);
 	*ret_msg = msg;
 	return true;
+}
+
+bool handshake_create_response(struct handshake *hs, const struct identity *id,
+			       const struct handshake_entropy *e, struct message_response *ret_msg)
+{
+	if (hs->state != HS_CONSUMED_INITIATION)
+		return false;
+
+	struct handshake_dh dh CLEANUP(handshake_dh_wipe);
+	handshake_response_dh(&dh, hs, e->ephemeral_private);
+	handshake_dh_run(&dh);
+	return handshake_create_response_with(hs, id, &dh, e->index, ret_msg);
 }
 
 bool handshake_consume_response(struct handshake *hs, const struct identity *id,

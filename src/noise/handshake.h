@@ -75,6 +75,25 @@ struct initiation_opened {
 	uint8_t chaining_key[NOISE_HASH_LEN];
 };
 
+/* The Diffie-Hellman work of answering an initiation, in steps. One function prepares a step, another
+ * one uses its result; in between handshake_dh_run() reads and writes nothing but this, so any
+ * thread may call it. */
+enum handshake_dh_step {
+	DH_OPEN,    /* es: initiation_dh(), then initiation_open_with() */
+	DH_STATIC,  /* ss: handshake_static_dh(), then handshake_set_static_static() */
+	DH_RESPOND, /* ee, se: handshake_response_dh(), then handshake_create_response_with() */
+};
+
+struct handshake_dh {
+	enum handshake_dh_step step;
+	uint8_t private_key[NOISE_KEY_LEN];
+	uint8_t remote_key[2][NOISE_KEY_LEN]; /* the second one only in DH_RESPOND */
+	/* results */
+	bool ok; /* none is all zero (P-022) */
+	uint8_t shared[2][NOISE_KEY_LEN];
+	uint8_t public_key[NOISE_KEY_LEN]; /* of private_key; only in DH_RESPOND */
+};
+
 struct session_keys {
 	uint8_t sending[NOISE_KEY_LEN];
 	uint8_t receiving[NOISE_KEY_LEN];
@@ -101,6 +120,15 @@ void handshake_identity_changed(struct handshake *hs);
  * acceptance stay (P-058). The caller frees hs->local_index before (P-093). */
 void handshake_clear(struct handshake *hs);
 
+void handshake_dh_run(struct handshake_dh *dh);
+void handshake_dh_wipe(struct handshake_dh *dh);
+
+/* The cached DH in steps; there is a private key. The result may come when somebody else has it
+ * already; the caller knows that the private key is still the same. */
+void handshake_static_dh(struct handshake_dh *ret, const struct handshake *hs,
+			 const struct identity *id);
+void handshake_set_static_static(struct handshake *hs, const struct handshake_dh *dh);
+
 /* Computes the cached DH now if it is missing. False: it is all zero, or there is no private key. */
 MUST_CHECK bool handshake_precompute(struct handshake *hs, const struct identity *id);
 
@@ -119,6 +147,13 @@ MUST_CHECK bool handshake_create_initiation(struct handshake *hs, const struct i
 MUST_CHECK bool initiation_open(struct initiation_opened *ret, const struct identity *id,
 				const struct message_initiation *msg);
 
+/* The same in steps; there is a private key, and in the end still the same one. */
+void initiation_dh(struct handshake_dh *ret, const struct identity *id,
+		   const struct message_initiation *msg);
+MUST_CHECK bool initiation_open_with(struct initiation_opened *ret, const struct identity *id,
+				     const struct message_initiation *msg,
+				     const struct handshake_dh *dh);
+
 void initiation_opened_wipe(struct initiation_opened *o);
 
 /* The rest (P-054..P-057), with the handshake of the peer whose remote_static is in @o. Unless it
@@ -135,6 +170,14 @@ MUST_CHECK enum handshake_verdict handshake_consume_initiation(struct handshake 
 MUST_CHECK bool handshake_create_response(struct handshake *hs, const struct identity *id,
 					  const struct handshake_entropy *e,
 					  struct message_response *ret_msg);
+
+/* The same in steps. Only in HS_CONSUMED_INITIATION. False also when the initiation that @dh was
+ * prepared for is no longer the one in flight. */
+void handshake_response_dh(struct handshake_dh *ret, const struct handshake *hs,
+			   const uint8_t ephemeral_private[NOISE_KEY_LEN]);
+MUST_CHECK bool handshake_create_response_with(struct handshake *hs, const struct identity *id,
+					       const struct handshake_dh *dh, uint32_t index,
+					       struct message_response *ret_msg);
 
 /* Consumes a response whose mac1 was checked and that was found by its receiver index. False: drop
  * the message; nothing is changed, the initiation stays usable (P-068). */
