@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "control/answer.h"
 #include "control/peer_events.h"
 #include "control/send.h"
 #include "control/sessions.h"
@@ -50,6 +51,7 @@ static void set_private_key(struct control *c, const uint8_t key[NOISE_KEY_LEN],
 
 	bool had_key = id->has_private_key;
 	identity_set(id, key);
+	answers_abandon(c);
 	struct peer *self = id->has_private_key ? device_find_peer(d, id->public_key) : NULL;
 	if (self)
 		peer_remove(c, self);

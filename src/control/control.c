@@ -7,12 +7,17 @@
 #include <string.h>
 
 #include "base/entropy.h"
+#include "control/answer.h"
 #include "control/peer_events.h"
 #include "control/receive.h"
 #include "control/send.h"
 #include "control/sessions.h"
 
-enum { INITIAL_HANDSHAKE_COST_US = 150 };
+enum {
+	INITIAL_HANDSHAKE_COST_US = 150,
+	LEARN_FROM = 8, /* messages to take a mean of, */
+	LEARN_WEIGHT = 8,
+};
 
 int control_init(struct control *c, const struct control_params *params)
 {
@@ -27,10 +32,14 @@ int control_init(struct control *c, const struct control_params *params)
 
 	int r = entropy_fill(&c->jitter_state, sizeof(c->jitter_state));
 	if (r == 0)
-		r = handshake_queue_init(&c->queue);
+		r = answers_init(c);
+	if (r < 0)
+		return r;
+	r = handshake_queue_init(&c->queue);
 	c->out = r == 0 ? malloc(CONTROL_OUT_LEN) : NULL;
-	if (r == 0 && !c->out) {
+	if (!c->out) {
 		handshake_queue_finish(&c->queue);
+		answers_finish(c);
 		return -ENOMEM;
 	}
 	c->jitter_state |= 1;
@@ -52,31 +61,41 @@ void control_finish(struct control *c)
 	list_for_each_safe (it, nxt, &c->device->peers)
 		peer_remove(c, list_entry(it, struct peer, link));
 	reap_peers(c);
+	answers_finish(c);
 	handshake_queue_finish(&c->queue);
 	cookie_checker_finish(&c->cookies);
 	free(TAKE_PTR(c->ratelimit_entries));
 	free(TAKE_PTR(c->out));
 }
 
-uint32_t control_step(struct control *c, uint32_t max_handshakes, uint64_t now_ns)
+uint32_t control_step(struct control *c, uint32_t max_steps, uint64_t now_ns)
 {
-	uint32_t n = 0;
-
 	peers_attend(c, now_ns);
 	for (struct timer_node *t; (t = timer_wheel_pop(&c->wheel, now_ns));)
 		peer_timers_due(c, container_of(t, struct peer, timer), now_ns);
-	for (; n < max_handshakes; n++) {
-		const struct queued_handshake *q = handshake_queue_pop(&c->queue);
-		if (!q)
-			break;
-		receive_queued_handshake(c, q, now_ns);
-	}
-	return n;
+	return answers_step(c, max_steps, now_ns);
 }
 
 uint64_t control_next_deadline(const struct control *c, uint64_t now_ns)
 {
-	return c->queue.n > 0 ? now_ns : timer_wheel_next(&c->wheel);
+	return answers_wait(c) ? now_ns : timer_wheel_next(&c->wheel);
+}
+
+void control_learn_cost(struct control *c, uint64_t before_ns, uint64_t after_ns)
+{
+	uint64_t n_handled = c->n_handled - c->n_handled_learned;
+
+	/* Since the last call, if something waited all the time. */
+	c->learned_ns += after_ns - (c->learned_until_ns ? c->learned_until_ns : before_ns);
+	c->learned_n += n_handled;
+	c->n_handled_learned = c->n_handled;
+	c->learned_until_ns = control_backlog(c) > 0 ? after_ns : 0;
+	if (c->learned_n < LEARN_FROM)
+		return;
+	c->handshake_cost_ns -= c->handshake_cost_ns / LEARN_WEIGHT;
+	c->handshake_cost_ns += c->learned_ns / c->learned_n / LEARN_WEIGHT;
+	c->learned_ns = 0;
+	c->learned_n = 0;
 }
 
 static int go_up(struct control *c, uint64_t now_ns)
@@ -103,6 +122,7 @@ static void go_down(struct control *c)
 	c->ops->close_sockets(c->ops_ctx);
 	while (handshake_queue_pop(&c->queue))
 		;
+	answers_abandon(c);
 	list_for_each (it, &c->device->peers)
 		peer_stop(c, list_entry(it, struct peer, link));
 }

@@ -12,6 +12,7 @@
 #include "base/timer_wheel.h"
 #include "control/handshake_queue.h"
 #include "crypto/aead.h"
+#include "crypto/secret.h"
 #include "device/device.h"
 #include "noise/cookie.h"
 #include "noise/ratelimit.h"
@@ -48,7 +49,17 @@ struct control {
 	struct ratelimit ratelimit;
 	struct ratelimit_entry *ratelimit_entries; /* allocated at the first load */
 	uint64_t under_load_until_ns;              /* P-120; 0 = never was */
-	uint64_t handshake_cost_ns; /* running mean of one queued message, by who runs us */
+	/* Time that the backlog takes per message: a running mean of what it took lately, with the
+	 * help of workers that had nothing else to do. Learned by control_learn_cost(). */
+	uint64_t handshake_cost_ns;
+	uint64_t learned_ns; /* time and messages since it last changed */
+	uint64_t learned_n;
+	uint64_t learned_until_ns;      /* 0 = nothing waited then */
+	uint64_t n_handled;             /* messages that were answered or dropped, ever */
+	uint64_t n_handled_learned;     /* of these */
+	struct secret_pool answer_pool; /* of struct answer_job: the initiations under way */
+	uint32_t n_answers;
+	uint32_t answer_epoch;
 	uint64_t jitter_state;
 
 	uint16_t listen_port; /* configured or, after the first open, in use */
@@ -75,9 +86,16 @@ void control_finish(struct control *c);
 /* A datagram from a control socket, or passed on by a worker. */
 void control_receive(struct control *c, struct bytes datagram, const struct endpoint *from,
 		     uint8_t tos, uint64_t now_ns);
-/* Handles what waits: up to @max_handshakes queued messages, all mailboxes, attention and due timers.
- * Returns how many handshakes it handled. */
-uint32_t control_step(struct control *c, uint32_t max_handshakes, uint64_t now_ns);
+/* Handles what waits: all mailboxes, attention and due timers, and of the handshakes what workers did
+ * and up to @max_steps steps of Diffie-Hellman by itself. Returns how many. */
+uint32_t control_step(struct control *c, uint32_t max_steps, uint64_t now_ns);
+/* Handshake messages that were let in and are not done with. */
+static inline uint32_t control_backlog(const struct control *c)
+{
+	return c->queue.n + c->n_answers;
+}
+/* P-121: how fast the backlog is served, from two readings of the clock around each control_step(). */
+void control_learn_cost(struct control *c, uint64_t before_ns, uint64_t after_ns);
 /* When control_step() must be called again if nothing else happens: now_ns = at once, UINT64_MAX. */
 uint64_t control_next_deadline(const struct control *c, uint64_t now_ns);
 

@@ -21,8 +21,8 @@
 enum {
 	N_EVENTS = 32,
 	RECV_BUF_LEN = 65536,
-	RECV_PER_EVENT = 256,    /* datagrams, some 0.3 ms */
-	HANDSHAKES_PER_STEP = 4, /* before the clock is read again */
+	RECV_PER_EVENT = 256,  /* datagrams, some 0.3 ms */
+	DH_STEPS_PER_STEP = 4, /* before the clock is read again */
 	LOG_LINE_LEN = 256,
 };
 #define HANDSHAKE_SLICE_NS (2 * NSEC_PER_MSEC) /* of one loop: UAPI and timers wait no longer */
@@ -353,19 +353,15 @@ static void check_workers(struct loop *l)
 static void step(struct loop *l, uint64_t now_ns)
 {
 	struct control *c = &l->control;
-	uint64_t start = now_ns, before = now_ns;
+	uint64_t before = now_ns;
 
 	for (;;) {
-		uint32_t n = control_step(c, HANDSHAKES_PER_STEP, before);
-		if (n == 0)
-			return;
+		uint32_t n = control_step(c, DH_STEPS_PER_STEP, before);
 		uint64_t after = clock_boottime_ns();
-		uint64_t cost = (after - before) / n;
-		c->handshake_cost_ns += cost / 16;
-		c->handshake_cost_ns -= c->handshake_cost_ns / 16;
-		before = after;
-		if (after - start >= HANDSHAKE_SLICE_NS)
+		control_learn_cost(c, before, after);
+		if (n == 0 || after - now_ns >= HANDSHAKE_SLICE_NS)
 			return;
+		before = after;
 	}
 }
 

@@ -25,7 +25,7 @@ static void drop(struct control *c, enum drop_reason why)
 
 bool receive_is_under_load(struct control *c, uint64_t now_ns)
 {
-	if (c->queue.n * c->handshake_cost_ns >= LOAD_BACKLOG_MS * NSEC_PER_MSEC ||
+	if (control_backlog(c) * c->handshake_cost_ns >= LOAD_BACKLOG_MS * NSEC_PER_MSEC ||
 	    c->queue.n == HANDSHAKE_QUEUE_LEN)
 		c->under_load_until_ns = now_ns + NSEC_PER_SEC;
 	return now_ns < c->under_load_until_ns;
@@ -71,48 +71,15 @@ static bool admit_under_load(struct control *c, struct bytes msg, const struct e
 	return true;
 }
 
-/* What an accepted initiation and an accepted response have in common (P-340, P-213, P-420). */
-static void note_accepted(struct peer *p, const struct endpoint *from, uint64_t len,
-			  uint64_t now_ns)
+void receive_note_accepted(struct peer *p, const struct endpoint *from, uint64_t len,
+			   uint64_t now_ns)
 {
 	(void)endpoint_cell_update(&p->endpoint, from);
 	(void)timers_authenticated_received(&p->timers, now_ns);
 	atomic_fetch_add_explicit(&p->rx_bytes, len, memory_order_relaxed);
 }
 
-static void receive_initiation(struct control *c, const struct queued_handshake *q, uint64_t now_ns)
-{
-	static const enum drop_reason why[] = {
-		[HANDSHAKE_BAD] = DROP_HS_INVALID,
-		[HANDSHAKE_REPLAY] = DROP_HS_REPLAY,
-		[HANDSHAKE_FLOOD] = DROP_HS_FLOOD,
-	};
-	const struct message_initiation *msg = (const struct message_initiation *)q->data;
-	struct initiation_opened opened CLEANUP(initiation_opened_wipe);
-	struct device *d = c->device;
-
-	if (!initiation_open(&opened, d->identity, msg)) {
-		drop(c, DROP_HS_INVALID);
-		return;
-	}
-	struct peer *p = device_find_peer(d, opened.remote_static);
-	if (!p) { /* P-053 */
-		drop(c, DROP_HS_UNKNOWN_PEER);
-		return;
-	}
-	enum handshake_verdict v =
-		handshake_consume_initiation(&p->handshake, d->identity, &opened, msg, now_ns);
-	if (v != HANDSHAKE_OK) {
-		drop(c, why[v]);
-		drop_count(&p->drops, why[v], 1);
-		return;
-	}
-	note_accepted(p, &q->from, sizeof(*msg), now_ns);
-	send_response(c, p, now_ns);
-	peer_plan(c, p);
-}
-
-static void receive_response(struct control *c, const struct queued_handshake *q, uint64_t now_ns)
+void receive_response(struct control *c, const struct queued_handshake *q, uint64_t now_ns)
 {
 	const struct message_response *msg = (const struct message_response *)q->data;
 	struct device *d = c->device;
@@ -124,18 +91,10 @@ static void receive_response(struct control *c, const struct queued_handshake *q
 		return;
 	}
 	struct peer *p = e->peer;
-	note_accepted(p, &q->from, sizeof(*msg), now_ns);
+	receive_note_accepted(p, &q->from, sizeof(*msg), now_ns);
 	if (!sessions_begin(c, p, now_ns))
 		c->ops->debug(c->ops_ctx, "out of memory for a session");
 	peer_plan(c, p);
-}
-
-void receive_queued_handshake(struct control *c, const struct queued_handshake *q, uint64_t now_ns)
-{
-	if (q->len == sizeof(struct message_initiation))
-		receive_initiation(c, q, now_ns);
-	else
-		receive_response(c, q, now_ns);
 }
 
 static void receive_cookie_reply(struct control *c, struct bytes datagram, uint64_t now_ns)

@@ -4,7 +4,11 @@
 
 #include "control/control.h"
 
-/* The expensive part of one queued initiation or response (sections 4 and 6 of the specification). */
-void receive_queued_handshake(struct control *c, const struct queued_handshake *q, uint64_t now_ns);
+/* The expensive part of one queued response (section 4 of the specification); of an initiation it is
+ * control/answer.h. */
+void receive_response(struct control *c, const struct queued_handshake *q, uint64_t now_ns);
+/* What an accepted initiation and an accepted response have in common (P-340, P-213, P-420). */
+void receive_note_accepted(struct peer *p, const struct endpoint *from, uint64_t len,
+			   uint64_t now_ns);
 /* P-120: whether senders must show a cookie; takes note of the backlog as it is now. */
 bool receive_is_under_load(struct control *c, uint64_t now_ns);

@@ -137,18 +137,16 @@ void send_first_initiation(struct control *c, struct peer *p, uint64_t now_ns)
 	send_initiation(c, p, now_ns);
 }
 
-void send_response(struct control *c, struct peer *p, uint64_t now_ns)
+void send_response(struct control *c, struct peer *p, const struct handshake_dh *dh,
+		   uint64_t now_ns)
 {
-	struct handshake_entropy e;
 	struct message_response msg;
 	struct index_entry *entry = new_handshake_index(c, p);
 
-	if (!entry || entropy_fill(e.ephemeral_private, sizeof(e.ephemeral_private)) < 0)
+	if (!entry)
 		return;
-	e.index = entry->index;
-	bool ok = handshake_create_response(&p->handshake, c->device->identity, &e, &msg);
-	secret_wipe(&e, sizeof(e));
-	if (!ok) {
+	if (!handshake_create_response_with(&p->handshake, c->device->identity, dh, entry->index,
+					    &msg)) {
 		drop_new_index(c, entry);
 		return;
 	}

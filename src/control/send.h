@@ -9,8 +9,10 @@
 void send_initiation(struct control *c, struct peer *p, uint64_t now_ns);
 /* The same as a fresh attempt: resets the attempt counter first (P-225, P-220, P-202). */
 void send_first_initiation(struct control *c, struct peer *p, uint64_t now_ns);
-/* Answers the initiation that @p's handshake just consumed (P-060 - P-066). */
-void send_response(struct control *c, struct peer *p, uint64_t now_ns);
+/* Answers the initiation that @p's handshake consumed (P-060 - P-066), unless it is no longer the one
+ * that @dh was computed for. */
+void send_response(struct control *c, struct peer *p, const struct handshake_dh *dh,
+		   uint64_t now_ns);
 /* P-106, to whoever sent @msg. */
 void send_cookie_reply(struct control *c, struct bytes msg, const struct endpoint *to,
 		       uint64_t now_ns);

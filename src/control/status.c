@@ -76,6 +76,10 @@ static void report_workers(const struct loop *l, struct uapi_text *text)
 		(void)snprintf(key, sizeof(key), "worker_%u_loops", i);
 		uapi_text_append_u64(text, key,
 				     atomic_load_explicit(&s->loops, memory_order_relaxed));
+		(void)snprintf(key, sizeof(key), "worker_%u_dh_steps", i);
+		uapi_text_append_u64(text, key,
+				     atomic_load_explicit(&l->params.workers[i].n_dh_steps,
+							  memory_order_relaxed));
 		(void)snprintf(key, sizeof(key), "worker_%u_recv_errors", i);
 		uapi_text_append_u64(text, key,
 				     atomic_load_explicit(&s->recv_errors, memory_order_relaxed));
@@ -94,6 +98,6 @@ void status_report(const struct loop *l, struct uapi_text *text)
 	uapi_text_append_u64(text, "peers", d->n_peers);
 	uapi_text_append_u64(text, "staged_bytes",
 			     atomic_load_explicit(&d->staged.used, memory_order_relaxed));
-	uapi_text_append_u64(text, "handshake_backlog", l->control.queue.n);
+	uapi_text_append_u64(text, "handshake_backlog", control_backlog(&l->control));
 	control_report_drops(&l->control, text);
 }

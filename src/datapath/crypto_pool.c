@@ -8,8 +8,7 @@
 void crypto_pool_init(struct crypto_pool *p)
 {
 	idle_cores_init(&p->cores);
-	for (uint32_t i = 0; i < CRYPTO_POOL_WORDS; i++)
-		atomic_init(&p->idle[i], 0);
+	p->idle = (struct idle_set){ 0 };
 	atomic_init(&p->tail, 0);
 	atomic_init(&p->head, 0);
 	for (uint32_t i = 0; i < CRYPTO_POOL_SLOTS; i++)
@@ -29,44 +28,6 @@ void crypto_batch_run(struct crypto_batch *b)
 		b->aead->open_burst(b->open, b->n);
 	/* release: pairs with acquire in crypto_pool_wait(), the results go first */
 	atomic_store_explicit(&b->is_done, true, memory_order_release);
-}
-
-bool crypto_pool_has_idle(const struct crypto_pool *p)
-{
-	uint64_t any = 0;
-
-	for (uint32_t i = 0; i < CRYPTO_POOL_WORDS; i++)
-		any |= atomic_load_explicit(&p->idle[i], memory_order_relaxed);
-	return any != 0;
-}
-
-int crypto_pool_claim_idle(struct crypto_pool *p)
-{
-	for (uint32_t i = 0; i < CRYPTO_POOL_WORDS; i++) {
-		/* seq_cst here and in crypto_pool_set_idle(): an offer that a sleeper's last look
-		 * missed was made after it entered the set, so its maker finds it here */
-		uint64_t set = atomic_load(&p->idle[i]);
-		while (set) {
-			unsigned bit = (unsigned)__builtin_ctzll(set);
-			if (atomic_compare_exchange_weak(&p->idle[i], &set,
-							 set & ~(UINT64_C(1) << bit)))
-				return (int)(i * 64 + bit);
-		}
-	}
-	return -1;
-}
-
-void crypto_pool_set_idle(struct crypto_pool *p, uint32_t worker)
-{
-	atomic_fetch_or(&p->idle[worker / 64], UINT64_C(1) << (worker % 64));
-}
-
-void crypto_pool_clear_idle(struct crypto_pool *p, uint32_t worker)
-{
-	uint64_t bit = UINT64_C(1) << (worker % 64);
-
-	if (atomic_load_explicit(&p->idle[worker / 64], memory_order_relaxed) & bit)
-		atomic_fetch_and(&p->idle[worker / 64], ~bit);
 }
 
 bool crypto_pool_offer(struct crypto_pool *p, struct crypto_batch *b)
@@ -90,7 +51,7 @@ bool crypto_pool_offer(struct crypto_pool *p, struct crypto_batch *b)
 			continue;
 		s->batch = b;
 		/* seq_cst (and release): pairs with acquire in crypto_pool_serve(); and see
-		 * crypto_pool_claim_idle() */
+		 * base/idle_set.h */
 		atomic_store(&s->turn, pos + 1);
 		return true;
 	}

@@ -11,14 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/idle_set.h"
 #include "base/macro.h"
 #include "crypto/aead.h"
 #include "datapath/idle_cores.h"
 
 enum {
 	CRYPTO_POOL_SLOTS = 256, /* batches on offer; a power of two */
-	CRYPTO_POOL_MAX_WORKERS = 256,
-	CRYPTO_POOL_WORDS = CRYPTO_POOL_MAX_WORKERS / 64,
 };
 
 /* One offer; owner: who offers, until is_done. */
@@ -36,10 +35,10 @@ struct crypto_slot {
 };
 
 struct crypto_pool {
-	struct idle_cores cores;                                     /* whether it is worth while */
-	alignas(CACHELINE) _Atomic uint64_t idle[CRYPTO_POOL_WORDS]; /* workers that sleep */
-	alignas(CACHELINE) _Atomic uint32_t tail;                    /* next slot to offer in */
-	alignas(CACHELINE) _Atomic uint32_t head;                    /* next slot to take from */
+	struct idle_cores cores;                  /* whether it is worth while */
+	alignas(CACHELINE) struct idle_set idle;  /* workers that sleep */
+	alignas(CACHELINE) _Atomic uint32_t tail; /* next slot to offer in */
+	alignas(CACHELINE) _Atomic uint32_t head; /* next slot to take from */
 	alignas(CACHELINE) struct crypto_slot slot[CRYPTO_POOL_SLOTS];
 };
 
@@ -48,14 +47,6 @@ void crypto_pool_finish(struct crypto_pool *p);
 
 /* Runs the batch's jobs here and now. */
 void crypto_batch_run(struct crypto_batch *b);
-
-/* Takes an idle worker out of the set; returns its number, or -1: nobody idles. Any worker. */
-int crypto_pool_claim_idle(struct crypto_pool *p);
-/* Before a worker sleeps, and after. Between the two it must look for work once. */
-void crypto_pool_set_idle(struct crypto_pool *p, uint32_t worker);
-void crypto_pool_clear_idle(struct crypto_pool *p, uint32_t worker);
-/* A cheap look: might somebody be idle? */
-bool crypto_pool_has_idle(const struct crypto_pool *p);
 
 /* Offers @b. False: the queue is full, run it yourself. Any worker. */
 MUST_CHECK bool crypto_pool_offer(struct crypto_pool *p, struct crypto_batch *b);

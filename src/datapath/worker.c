@@ -112,32 +112,61 @@ uint32_t worker_step(struct worker *w, uint64_t now_ns)
 
 bool worker_share(struct worker *w, struct crypto_batch *b)
 {
-	if (!w->pool || !crypto_pool_has_idle(w->pool) ||
+	if (!w->pool || !idle_set_has_any(&w->pool->idle) ||
 	    !idle_cores_any(&w->pool->cores, w->now_ns) || !crypto_pool_offer(w->pool, b))
 		return false;
-	int idle = crypto_pool_claim_idle(w->pool);
+	int idle = idle_set_claim(&w->pool->idle);
 	if (idle >=
 	    0) /* else somebody just woke up and will look for work, or we find it ourselves */
 		w->device->wake_worker(w->device->wake_ctx, (uint32_t)idle);
 	return true;
 }
 
-/* Nothing of our own to do: cipher work of others, or sleep. 0 or -errno. */
+bool worker_serve_dh(struct worker *w)
+{
+	struct dh_pool *p = w->device->dh_pool;
+	struct dh_job *job = dh_pool_take(p);
+
+	if (!job)
+		return false;
+	idle_set_remove(&p->idle, w->index);
+	if (dh_pool_run(p, job))
+		w->device->wake_control(w->device->wake_ctx);
+	atomic_fetch_add_explicit(&w->n_dh_steps, 1, memory_order_relaxed);
+	return true;
+}
+
+/* Enters us among those who can be woken for somebody's work. */
+static void set_idle(struct worker *w)
+{
+	if (w->pool)
+		idle_set_add(&w->pool->idle, w->index);
+	idle_set_add(&w->device->dh_pool->idle, w->index);
+}
+
+static void clear_idle(struct worker *w)
+{
+	if (w->pool)
+		idle_set_remove(&w->pool->idle, w->index);
+	idle_set_remove(&w->device->dh_pool->idle, w->index);
+}
+
+/* Nothing of our own to do: cipher work of others, a step of a handshake, or sleep. During such a step
+ * we stay in the set of those who may get cipher work: it waits no longer than for one step, and
+ * who offered it takes it back when it has nothing else to do. 0 or -errno. */
 static int idle(struct worker *w)
 {
-	if (w->pool) {
-		/* pairs with crypto_pool_claim_idle(): who offers after our look finds us in the set */
-		crypto_pool_set_idle(w->pool, w->index);
-		if (crypto_pool_serve(w->pool)) {
-			crypto_pool_clear_idle(w->pool, w->index);
-			return w->io->ops->wait(w->io, 0);
-		}
+	/* pairs with idle_set_claim(): who offers after our look finds us in the set */
+	set_idle(w);
+	if ((w->pool && crypto_pool_serve(w->pool)) || worker_serve_dh(w)) {
+		clear_idle(w);
+		rcu_quiescent();
+		return w->io->ops->wait(w->io, 0);
 	}
 	rcu_offline(); /* pairs with rcu_online(): we hold nothing while asleep */
 	int r = w->io->ops->wait(w->io, UINT64_MAX);
 	rcu_online();
-	if (w->pool)
-		crypto_pool_clear_idle(w->pool, w->index);
+	clear_idle(w);
 	return r;
 }
 

@@ -43,6 +43,7 @@ struct worker {
 
 	/* written by us, read by anybody */
 	struct io_stats io_stats;
+	_Atomic uint64_t n_dh_steps; /* of handshakes, when there was nothing else to do */
 };
 
 struct worker_params {
@@ -78,6 +79,10 @@ bool worker_has_applied(const struct worker *w);
 /* Offers @b to a worker that sleeps and wakes it; false = nobody does or no core is free for it: run it
  * yourself. Owner only. */
 MUST_CHECK bool worker_share(struct worker *w, struct crypto_batch *b);
+
+/* Takes one step of a handshake (device/dh_pool.h) for the control thread; false = there was none. Owner
+ * only, when it has no packets. */
+bool worker_serve_dh(struct worker *w);
 
 /* J of P-008. Owner only. */
 uint64_t worker_jitter_ns(struct worker *w);

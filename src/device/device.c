@@ -22,8 +22,10 @@ static int init_threads(struct device *d)
 
 	d->drops = calloc(n, sizeof(*d->drops));
 	d->mailbox = aligned_alloc(CACHELINE, ROUND_UP(n * sizeof(*d->mailbox), CACHELINE));
-	if (!d->drops || !d->mailbox)
+	d->dh_pool = aligned_alloc(CACHELINE, sizeof(*d->dh_pool));
+	if (!d->drops || !d->mailbox || !d->dh_pool)
 		return -ENOMEM;
+	memset(d->dh_pool, 0, sizeof(*d->dh_pool));
 	memset(d->mailbox, 0, n * sizeof(*d->mailbox));
 	for (uint32_t i = 0; i < n; i++) {
 		int r = mailbox_init(&d->mailbox[i], n, n_slots);
@@ -86,6 +88,7 @@ void device_finish(struct device *d)
 	for (uint32_t i = 0; d->mailbox && i <= d->n_workers; i++)
 		mailbox_finish(&d->mailbox[i]);
 	free(TAKE_PTR(d->mailbox));
+	free(TAKE_PTR(d->dh_pool));
 	free(TAKE_PTR(d->drops));
 	allowedips_finish(&d->allowedips);
 	index_table_finish(&d->indices);

@@ -10,6 +10,7 @@
 #include "crypto/siphash.h"
 #include "device/allowedips.h"
 #include "device/attention.h"
+#include "device/dh_pool.h"
 #include "device/drops.h"
 #include "device/index_table.h"
 #include "device/mailbox.h"
@@ -28,6 +29,7 @@ struct device {
 	void (*wake_worker)(void *ctx, uint32_t worker); /* ends a worker's sleep */
 	void *wake_ctx;
 	struct mailbox *mailbox;     /* one per worker, then the control thread's */
+	struct dh_pool *dh_pool;     /* handshake work of the control thread for idle workers */
 	struct drop_counters *drops; /* likewise: by the thread that dropped */
 
 	/* any thread reads, control writes */

@@ -73,6 +73,7 @@ struct side {
 	pthread_t thread[N_THREADS];
 	_Atomic uint64_t n_delivered, n_damaged, n_doubled, n_forwarded;
 	uint64_t n_changes, n_reports; /* owner: the control thread */
+	uint64_t n_dh_steps[N_WORKERS];
 };
 
 static struct side sides[2];
@@ -524,13 +525,15 @@ static void *worker_main(void *arg)
 	while (!atomic_load_explicit(&control_stop, memory_order_relaxed)) {
 		(void)worker_step(w, now());
 		/* as worker_loop() sleeps, but nobody wakes us */
-		crypto_pool_set_idle(w->pool, w->index);
-		if (!crypto_pool_serve(w->pool)) {
+		idle_set_add(&w->pool->idle, w->index);
+		idle_set_add(&w->device->dh_pool->idle, w->index);
+		if (!crypto_pool_serve(w->pool) && !worker_serve_dh(w)) {
 			rcu_offline();
 			(void)io_wait(&e->io, 1);
 			rcu_online();
 		}
-		crypto_pool_clear_idle(w->pool, w->index);
+		idle_set_remove(&w->pool->idle, w->index);
+		idle_set_remove(&w->device->dh_pool->idle, w->index);
 	}
 	rcu_thread_unregister();
 	free_taken(e);
@@ -550,7 +553,9 @@ static void *control_main(void *arg)
 					&d[i]->from, d[i]->tos, now());
 			free(d[i]);
 		}
-		(void)control_step(&s->control, 8, now());
+		uint64_t before = now();
+		(void)control_step(&s->control, draw(&s->control_random) % 3, before);
+		control_learn_cost(&s->control, before, now());
 		if (draw(&s->control_random) % 8 == 0 &&
 		    !atomic_load_explicit(&workers_stop, memory_order_relaxed))
 			change_something(s);
@@ -646,21 +651,26 @@ static bool finish_side(struct side *s)
 	control_finish(&s->control);
 	for (uint32_t i = 0; i < N_WORKERS; i++) {
 		worker_finish(s->worker[i]);
+		s->n_dh_steps[i] = atomic_load(&s->worker[i]->n_dh_steps);
 		free(s->worker[i]);
 	}
 	rcu_flush();
-	bool clean = s->device.session_pool.n_in_use == 0 && s->device.peer_pool.n_in_use == 0 &&
-		     atomic_load(&s->device.staged.used) == 0;
+	bool clean = s->control.n_answers == 0 && s->device.session_pool.n_in_use == 0 &&
+		     s->device.peer_pool.n_in_use == 0 && atomic_load(&s->device.staged.used) == 0;
 	device_finish(&s->device);
 	free_rings(s);
 	uint32_t n_shared = atomic_load(&s->pool.tail);
+	uint64_t n_dh_steps = 0;
+	for (uint32_t i = 0; i < N_WORKERS; i++)
+		n_dh_steps += s->n_dh_steps[i];
 	printf("side %u: %ju packets delivered, %ju damaged, %ju doubled, %u batches shared, "
-	       "%ju changes, %ju reports; %s\n",
+	       "%ju steps of %ju handshakes, %ju changes, %ju reports; %s\n",
 	       s->number, (uintmax_t)s->n_delivered, (uintmax_t)s->n_damaged,
-	       (uintmax_t)s->n_doubled, (unsigned)n_shared, (uintmax_t)s->n_changes,
-	       (uintmax_t)s->n_reports, clean ? "nothing left" : "something is left");
+	       (uintmax_t)s->n_doubled, (unsigned)n_shared, (uintmax_t)n_dh_steps,
+	       (uintmax_t)s->control.n_handled, (uintmax_t)s->n_changes, (uintmax_t)s->n_reports,
+	       clean ? "nothing left" : "something is left");
 	return clean && s->n_damaged == 0 && s->n_doubled == 0 && s->n_delivered > 100 &&
-	       n_shared > 0 && s->n_changes > 100;
+	       n_shared > 0 && n_dh_steps > 20 && s->control.n_handled > 20 && s->n_changes > 100;
 }
 
 static void sleep_ms(uint32_t ms)

@@ -155,7 +155,7 @@ Test(receive, p126_handshakes_are_handled_a_few_at_a_time)
 		receive(148, NOW_NS);
 	cr_assert(eq(u64, control_next_deadline(&control, NOW_NS), NOW_NS));
 	cr_assert(eq(u32, control_step(&control, 4, NOW_NS), 4));
-	cr_assert(eq(u32, control.queue.n, 6));
+	cr_assert(eq(u32, control_backlog(&control), 6));
 	cr_assert(eq(u32, control_step(&control, 100, NOW_NS), 6));
 	cr_assert(eq(u64, drops(DROP_HS_INVALID), 10));
 	cr_assert(eq(u64, control_next_deadline(&control, NOW_NS), UINT64_MAX));

@@ -230,17 +230,17 @@ Test(worker, pool_owner_does_the_work_itself_if_nobody_else_does)
 Test(worker, pool_knows_who_is_idle)
 {
 	crypto_pool_init(&pool);
-	cr_assert(not(crypto_pool_has_idle(&pool)));
-	cr_assert(eq(int, crypto_pool_claim_idle(&pool), -1));
-	crypto_pool_set_idle(&pool, 0);
-	crypto_pool_set_idle(&pool, 63);
-	crypto_pool_set_idle(&pool, 64);
-	crypto_pool_set_idle(&pool, 255);
-	crypto_pool_clear_idle(&pool, 63);
-	cr_assert(crypto_pool_has_idle(&pool));
+	cr_assert(not(idle_set_has_any(&pool.idle)));
+	cr_assert(eq(int, idle_set_claim(&pool.idle), -1));
+	idle_set_add(&pool.idle, 0);
+	idle_set_add(&pool.idle, 63);
+	idle_set_add(&pool.idle, 64);
+	idle_set_add(&pool.idle, 255);
+	idle_set_remove(&pool.idle, 63);
+	cr_assert(idle_set_has_any(&pool.idle));
 	uint32_t seen = 0;
-	for (int w; (w = crypto_pool_claim_idle(&pool)) >= 0;)
+	for (int w; (w = idle_set_claim(&pool.idle)) >= 0;)
 		seen += (uint32_t)w;
 	cr_assert(eq(u32, seen, 0 + 64 + 255));
-	cr_assert(not(crypto_pool_has_idle(&pool)));
+	cr_assert(not(idle_set_has_any(&pool.idle)));
 }

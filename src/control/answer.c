@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Jobs from the queue to the answer. */
+#include "control/answer.h"
+
+#include <string.h>
+
+#include "base/entropy.h"
+#include "control/peer_events.h"
+#include "control/receive.h"
+#include "control/send.h"
+#include "crypto/secret.h"
+#include "device/dh_pool.h"
+
+enum { MAX_JOBS = DH_POOL_SLOTS };
+
+struct answer_job {
+	struct dh_job dh; /* the taker's between offer and return; all else is ours */
+	struct endpoint from;
+	struct message_initiation msg;
+	struct initiation_opened opened; /* after DH_OPEN */
+	uint32_t epoch;                  /* of the device when it began */
+};
+
+static struct dh_pool *pool_of(struct control *c)
+{
+	return c->device->dh_pool;
+}
+
+int answers_init(struct control *c)
+{
+	return secret_pool_init(&c->answer_pool, sizeof(struct answer_job), _Alignof(max_align_t),
+				MAX_JOBS);
+}
+
+static void end_job(struct control *c, struct answer_job *job)
+{
+	secret_pool_put(&c->answer_pool, job); /* wipes */
+	c->n_answers--;
+	c->n_handled++;
+}
+
+static struct answer_job *job_of(struct dh_job *dh)
+{
+	return container_of(dh, struct answer_job, dh);
+}
+
+void answers_finish(struct control *c)
+{
+	struct dh_pool *pool = pool_of(c);
+
+	for (struct dh_job *dh; (dh = dh_pool_take(pool));)
+		end_job(c, job_of(dh));
+	for (struct dh_job *dh = dh_pool_take_done(pool), *next; dh; dh = next) {
+		next = dh->next;
+		end_job(c, job_of(dh));
+	}
+	secret_pool_finish(&c->answer_pool);
+}
+
+void answers_abandon(struct control *c)
+{
+	c->answer_epoch++;
+}
+
+bool answers_wait(const struct control *c)
+{
+	return c->queue.n > 0 || dh_pool_n_waiting(c->device->dh_pool) > 0 ||
+	       dh_pool_has_done(c->device->dh_pool);
+}
+
+static void drop_job(struct control *c, struct answer_job *job, struct peer *p,
+		     enum drop_reason why)
+{
+	drop_count(c->drops, why, 1);
+	if (p)
+		drop_count(&p->drops, why, 1);
+	end_job(c, job);
+}
+
+/* P-054 to P-059; then the answer is only a matter of computing. */
+static void accept_initiation(struct control *c, struct answer_job *job, struct peer *p,
+			      uint64_t now_ns)
+{
+	static const enum drop_reason why[] = {
+		[HANDSHAKE_BAD] = DROP_HS_INVALID,
+		[HANDSHAKE_REPLAY] = DROP_HS_REPLAY,
+		[HANDSHAKE_FLOOD] = DROP_HS_FLOOD,
+	};
+	uint8_t ephemeral[NOISE_KEY_LEN];
+	enum handshake_verdict v = handshake_consume_initiation(&p->handshake, c->device->identity,
+								&job->opened, &job->msg, now_ns);
+
+	if (v != HANDSHAKE_OK) {
+		drop_job(c, job, p, why[v]);
+		return;
+	}
+	receive_note_accepted(p, &job->from, sizeof(job->msg), now_ns);
+	peer_plan(c, p);
+	if (entropy_fill(ephemeral, sizeof(ephemeral)) < 0) {
+		end_job(c, job);
+		return;
+	}
+	handshake_response_dh(&job->dh.dh, &p->handshake, ephemeral);
+	secret_wipe(ephemeral, sizeof(ephemeral));
+	dh_pool_offer(pool_of(c), &job->dh);
+}
+
+/* With whom it claims to be from: DH(static, static) once per peer, then the rest. */
+static void go_on_with_peer(struct control *c, struct answer_job *job, struct peer *p,
+			    uint64_t now_ns)
+{
+	if (p->handshake.has_static_static) {
+		accept_initiation(c, job, p, now_ns);
+		return;
+	}
+	handshake_static_dh(&job->dh.dh, &p->handshake, c->device->identity);
+	dh_pool_offer(pool_of(c), &job->dh);
+}
+
+static void open_done(struct control *c, struct answer_job *job, uint64_t now_ns)
+{
+	struct device *d = c->device;
+
+	if (!initiation_open_with(&job->opened, d->identity, &job->msg, &job->dh.dh)) {
+		drop_job(c, job, NULL, DROP_HS_INVALID);
+		return;
+	}
+	struct peer *p = device_find_peer(d, job->opened.remote_static);
+	if (!p) { /* P-053 */
+		drop_job(c, job, NULL, DROP_HS_UNKNOWN_PEER);
+		return;
+	}
+	go_on_with_peer(c, job, p, now_ns);
+}
+
+static void static_done(struct control *c, struct answer_job *job, uint64_t now_ns)
+{
+	struct peer *p = device_find_peer(c->device, job->opened.remote_static);
+
+	if (!p) { /* removed meanwhile */
+		drop_job(c, job, NULL, DROP_HS_UNKNOWN_PEER);
+		return;
+	}
+	handshake_set_static_static(&p->handshake, &job->dh.dh);
+	accept_initiation(c, job, p, now_ns);
+}
+
+/* The peer may have been removed, or removed and added again; its handshake may be another one by
+ * now, and its endpoint elsewhere: the handshake itself tells. */
+static void respond_done(struct control *c, struct answer_job *job, uint64_t now_ns)
+{
+	struct peer *p = device_find_peer(c->device, job->opened.remote_static);
+
+	if (p) {
+		send_response(c, p, &job->dh.dh, now_ns);
+		peer_plan(c, p);
+	}
+	end_job(c, job);
+}
+
+static void step_done(struct control *c, struct answer_job *job, uint64_t now_ns)
+{
+	if (job->epoch != c->answer_epoch) {
+		drop_job(c, job, NULL, DROP_HS_INVALID);
+		return;
+	}
+	switch (job->dh.dh.step) {
+	case DH_OPEN:
+		open_done(c, job, now_ns);
+		return;
+	case DH_STATIC:
+		static_done(c, job, now_ns);
+		return;
+	case DH_RESPOND:
+		respond_done(c, job, now_ns);
+		return;
+	}
+}
+
+static void collect(struct control *c, uint64_t now_ns)
+{
+	for (struct dh_job *dh = dh_pool_take_done(pool_of(c)), *next; dh; dh = next) {
+		next = dh->next; /* it may be offered again at once */
+		step_done(c, job_of(dh), now_ns);
+	}
+}
+
+static bool head_is_response(const struct control *c)
+{
+	const struct queued_handshake *q = handshake_queue_peek(&c->queue);
+	return q && q->len == sizeof(struct message_response);
+}
+
+static void begin(struct control *c, struct answer_job *job, const struct queued_handshake *q)
+{
+	c->n_answers++;
+	job->from = q->from;
+	job->epoch = c->answer_epoch;
+	memcpy(&job->msg, q->data, sizeof(job->msg));
+	if (!c->device->identity->has_private_key) { /* taken away since its mac1 was checked */
+		drop_job(c, job, NULL, DROP_HS_INVALID);
+		return;
+	}
+	initiation_dh(&job->dh.dh, c->device->identity, &job->msg);
+	dh_pool_offer(pool_of(c), &job->dh);
+}
+
+/* Initiations from the head of the queue, up to a response: those are handled in their turn. */
+static void fill(struct control *c)
+{
+	while (c->queue.n > 0 && !head_is_response(c)) {
+		struct answer_job *job = secret_pool_get(&c->answer_pool);
+		if (!job)
+			return; /* enough under way, or no memory: they wait */
+		begin(c, job, handshake_queue_pop(&c->queue));
+	}
+}
+
+/* One idle worker for each job, but for those that we take at once. */
+static void wake_workers(struct control *c, uint32_t n_ours)
+{
+	struct device *d = c->device;
+	uint32_t n = dh_pool_n_waiting(pool_of(c));
+
+	for (; n > n_ours; n--) {
+		int worker = idle_set_claim(&d->dh_pool->idle);
+		if (worker < 0)
+			return;
+		d->wake_worker(d->wake_ctx, (uint32_t)worker);
+	}
+}
+
+static bool take_one(struct control *c, uint64_t now_ns)
+{
+	if (head_is_response(c)) {
+		receive_response(c, handshake_queue_pop(&c->queue), now_ns);
+		c->n_handled++;
+		return true;
+	}
+	struct dh_job *dh = dh_pool_take(pool_of(c));
+	if (!dh)
+		return false;
+	(void)dh_pool_run(pool_of(c), dh);
+	return true;
+}
+
+uint32_t answers_step(struct control *c, uint32_t max, uint64_t now_ns)
+{
+	for (uint32_t n = 0;; n++) {
+		collect(c, now_ns);
+		fill(c);
+		wake_workers(c, max > 0 ? 1 : 0);
+		if (n == max || !take_one(c, now_ns))
+			return n;
+	}
+}
