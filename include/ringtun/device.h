@@ -47,6 +47,9 @@ struct ringtun_device_params {
 	uint16_t n_workers;  /**< worker threads; 0 = one per usable core; at most 256 */
 	uint16_t mtu;        /**< inner MTU set on a new interface; default 1420 */
 	uint32_t txqueuelen; /**< of a new interface; 0 = the library's default */
+	/** Of a new interface, in bytes; 0 = what makes one UDP_SEGMENT send of a TCP super-packet,
+	 * computed anew when the MTU changes. */
+	uint32_t gso_max_size;
 	enum ringtun_io io;
 	enum ringtun_switch tun_tso, tun_uso, udp_gso, udp_gro, multi_queue, steering;
 	const char *cpu_mask; /**< kernels to allow, "avx2,neon", "none", ...; NULL = all */

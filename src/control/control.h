@@ -83,6 +83,9 @@ int control_init(struct control *c, const struct control_params *params);
 /* Removes all peers and wipes. The workers have ended. */
 void control_finish(struct control *c);
 
+/* Bytes that it may take at most, the table of its rate limit included. */
+size_t control_memory(void);
+
 /* A datagram from a control socket, or passed on by a worker. */
 void control_receive(struct control *c, struct bytes datagram, const struct endpoint *from,
 		     uint8_t tos, uint64_t now_ns);

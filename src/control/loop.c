@@ -20,7 +20,6 @@
 
 enum {
 	N_EVENTS = 32,
-	RECV_BUF_LEN = 65536,
 	RECV_PER_EVENT = 256,  /* datagrams, some 0.3 ms */
 	DH_STEPS_PER_STEP = 4, /* before the clock is read again */
 	LOG_LINE_LEN = 256,
@@ -89,7 +88,7 @@ static void udp_ready(struct fd_handler *handler, uint32_t events, uint64_t now_
 
 	(void)events;
 	for (unsigned i = 0; i < RECV_PER_EVENT && l->sockets; i++) {
-		struct mut_bytes buf = { l->recv_buf, RECV_BUF_LEN };
+		struct mut_bytes buf = { l->recv_buf, LOOP_RECV_BUF_LEN };
 		ssize_t n = udp_recv_one(h->fd, buf, &meta);
 		if (n < 0)
 			return;
@@ -277,6 +276,18 @@ static void go_up_or_down(struct loop *l, bool up, uint64_t now_ns)
 	l->retry_ns = r < 0 ? now_ns + RETRY_NS : UINT64_MAX;
 }
 
+static void follow_mtu(struct loop *l, uint32_t mtu)
+{
+	loop_log(l, LOOP_LOG_DEBUG, "MTU is %u", mtu);
+	if (!l->params.follows_mtu)
+		return;
+	uint32_t size = link_gso_max_size(mtu);
+	int r = link_monitor_set_gso(&l->link, size);
+	if (r < 0)
+		loop_log(l, LOOP_LOG_DEBUG, "gso_max_size can not be set to %u: %s", size,
+			 strerror(-r));
+}
+
 static void read_link(struct loop *l, uint64_t now_ns)
 {
 	struct link_state s;
@@ -293,7 +304,7 @@ static void read_link(struct loop *l, uint64_t now_ns)
 	}
 	l->link_must_poll = s.must_poll;
 	if (atomic_exchange_explicit(&l->params.device->mtu, s.mtu, memory_order_relaxed) != s.mtu)
-		loop_log(l, LOOP_LOG_DEBUG, "MTU is %u", s.mtu);
+		follow_mtu(l, s.mtu);
 	if (s.was_down) /* P-400, also if it is up again already */
 		go_up_or_down(l, false, now_ns);
 	go_up_or_down(l, s.is_up, now_ns);
@@ -347,6 +358,22 @@ static void check_workers(struct loop *l)
 	}
 }
 
+/* What workers fell back to since the last look. */
+static void check_fallbacks(struct loop *l)
+{
+	for (uint32_t i = 0; i < l->params.device->n_workers; i++) {
+		const struct worker *w = &l->params.workers[i];
+		int gso = atomic_load_explicit(&w->io_stats.gso_error, memory_order_relaxed);
+		int tun = atomic_load_explicit(&w->stats.write_error, memory_order_relaxed);
+		if (gso && !TAKE(l->told_gso_off, true))
+			loop_log(l, LOOP_LOG_INFO, "udp_gso is off: refused when sending: %s",
+				 strerror(gso));
+		if (tun && !TAKE(l->told_write_error, true))
+			loop_log(l, LOOP_LOG_INFO, "tun_gro is off: refused when writing: %s",
+				 strerror(tun));
+	}
+}
+
 /* --- the loop --- */
 
 /* Handshakes for at most a slice of time; learns what one costs (P-121). */
@@ -369,6 +396,7 @@ static void periodic(struct loop *l, uint64_t now_ns)
 {
 	take_pending_uapi(l);
 	check_workers(l);
+	check_fallbacks(l);
 	if (now_ns >= l->retry_ns) {
 		l->retry_ns = UINT64_MAX;
 		read_link(l, now_ns);
@@ -463,7 +491,7 @@ int loop_init(struct loop *l, const struct loop_params *params)
 	l->params = *params;
 	l->retry_ns = UINT64_MAX;
 	(void)pthread_mutex_init(&l->lock, NULL);
-	l->recv_buf = malloc(RECV_BUF_LEN);
+	l->recv_buf = malloc(LOOP_RECV_BUF_LEN);
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	int r = !l->recv_buf ? -ENOMEM : l->epoll_fd < 0 ? -errno : 0;
 	if (r == 0)

@@ -17,6 +17,8 @@
 #include "tun/tun.h"
 #include "udp/udp.h"
 
+enum { LOOP_RECV_BUF_LEN = 65536 };
+
 enum loop_end { LOOP_RUNNING, LOOP_INTERFACE_GONE, LOOP_STREAM_CLOSED, LOOP_FAILED };
 
 /* Log levels as in ringtun/log.h, which is above us. */
@@ -29,13 +31,22 @@ struct loop_params {
 	const struct aead_impl *aead;
 	int steering, udp_gro;                      /* < 0 off, 0 automatic, > 0 on */
 	int tun_tso, tun_uso, multi_queue, udp_gso; /* the same; only for the status */
-	int wake_fd;                                /* eventfd that device->wake_control() rings */
+	/* Why the library put something off by itself; NULL = it did not. Constant text. */
+	const char *tun_uso_why, *udp_gso_why, *udp_gro_why, *steering_why, *io_why;
+	bool follows_mtu; /* gso_max_size is ours to set whenever the MTU changes */
+	int wake_fd;      /* eventfd that device->wake_control() rings */
 	/* The interface ended, or something that can not be mended. Called once, by the loop's
 	 * thread. */
 	void (*ended)(void *ctx, enum loop_end why);
 	void (*log)(void *ctx, enum loop_log_level level, const char *line);
 	void (*status)(void *ctx, struct uapi_text *text); /* what only the host knows */
 	void *ctx;
+};
+
+/* A worker's use of the CPU at the last look. */
+struct loop_load {
+	uint64_t at_ns, cpu_ns;
+	uint32_t percent;
 };
 
 struct loop_fd {
@@ -58,6 +69,7 @@ struct loop {
 	struct route_monitor route;
 	struct loop_fd wake_handler, link_handler, route_handler, udp4_handler, udp6_handler;
 	bool has_link, has_route;
+	bool told_gso_off, told_write_error; /* run-time fallbacks, logged once */
 	bool wants_up; /* the interface is up, whether we have sockets or not */
 	bool link_must_poll;
 	uint64_t retry_ns; /* when to read the link or open sockets again; UINT64_MAX = never */
@@ -65,6 +77,7 @@ struct loop {
 	bool must_check_sources;
 	bool has_ended;
 	uint8_t *recv_buf; /* one datagram */
+	struct loop_load load[DEVICE_MAX_WORKERS];
 
 	/* any thread, under lock: descriptors for uapi that the loop has not taken yet */
 	pthread_mutex_t lock;

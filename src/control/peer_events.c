@@ -137,7 +137,7 @@ static void take_note(void *ctx, struct note note)
 	}
 	struct forwarded *f = note.forwarded;
 	control_receive(a->c, (struct bytes){ f->data, f->len }, &f->from, f->tos, a->now_ns);
-	free(f);
+	forwarded_destroy(f);
 }
 
 void peers_attend(struct control *c, uint64_t now_ns)

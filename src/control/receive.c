@@ -114,14 +114,15 @@ static void pass_on(struct control *c, struct bytes datagram, const struct endpo
 	struct device *d = c->device;
 	uint32_t to = udp_steer(datagram.data + offsetof(struct message_transport, receiver_index),
 				d->n_workers);
-	struct forwarded *f = forwarded_create(datagram.data, (uint32_t)datagram.len, from, tos);
+	struct forwarded *f =
+		forwarded_create(&d->forwarded, datagram.data, (uint32_t)datagram.len, from, tos);
 	struct note note = { .kind = NOTE_FORWARDED, .forwarded = f };
 
 	if (f && mailbox_push(&d->mailbox[to], d->n_workers, note)) {
 		d->wake_worker(d->wake_ctx, to);
 		return;
 	}
-	free(f);
+	forwarded_destroy(f);
 	drop(c, DROP_RX_FORWARD_FULL);
 }
 
@@ -151,4 +152,10 @@ void control_receive(struct control *c, struct bytes datagram, const struct endp
 		return;
 	if (!handshake_queue_push(&c->queue, datagram, from))
 		drop(c, DROP_HS_QUEUE_FULL);
+}
+
+size_t control_memory(void)
+{
+	return CONTROL_OUT_LEN + HANDSHAKE_QUEUE_LEN * sizeof(struct queued_handshake) +
+	       RATELIMIT_ENTRIES * sizeof(struct ratelimit_entry);
 }

@@ -80,6 +80,10 @@ void control_report_drops(const struct control *c, struct uapi_text *text)
 	for (unsigned i = 0; i < DROP_N_REASONS; i++)
 		report_drop(text, "drop_", (enum drop_reason)i,
 			    drops_of_device(c->device, (enum drop_reason)i));
+}
+
+void control_report_peer_drops(const struct control *c, struct uapi_text *text)
+{
 	list_for_each (it, &c->device->peers)
 		report_drops_of_peer(list_entry(it, const struct peer, link), text);
 }

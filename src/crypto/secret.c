@@ -135,6 +135,14 @@ void secret_pool_put(struct secret_pool *pool, void *object)
 	(void)pthread_mutex_unlock(&pool->lock);
 }
 
+size_t secret_pool_memory(struct secret_pool *pool)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	size_t n_chunks = (pool->n_carved + pool->slots_per_chunk - 1) / pool->slots_per_chunk;
+	(void)pthread_mutex_unlock(&pool->lock);
+	return n_chunks * pool->chunk_size;
+}
+
 bool secret_pool_is_locked(struct secret_pool *pool)
 {
 	(void)pthread_mutex_lock(&pool->lock);

@@ -50,5 +50,8 @@ MUST_CHECK void *secret_pool_get(struct secret_pool *pool);
 /* Wipes @object, which must come from this pool; NULL is fine. */
 void secret_pool_put(struct secret_pool *pool, void *object);
 
+/* Bytes that are mapped. Any thread. */
+size_t secret_pool_memory(struct secret_pool *pool);
+
 /* True while every chunk so far could be locked. */
 bool secret_pool_is_locked(struct secret_pool *pool);

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { MIN_GSO_MAX_SIZE = 2048 };
+
 /* What parsing one value needs to know. */
 struct option_row;
 typedef bool parse_fn(struct options *options, const struct option_row *row, const char *value);
@@ -119,6 +121,17 @@ static bool parse_txqueuelen(struct options *options, const struct option_row *r
 	if (!parse_number(value, INT32_MAX, &number))
 		return false;
 	options->txqueuelen = (uint32_t)number;
+	return true;
+}
+
+/* From one segment to what the kernel calls GSO_LEGACY_MAX_SIZE: a super-packet must fit into a buffer. */
+static bool parse_gso_max_size(struct options *options, const struct option_row *row,
+			       const char *value)
+{
+	unsigned long number;
+	if (!parse_number(value, UINT16_MAX, &number) || (number && number < MIN_GSO_MAX_SIZE))
+		return false;
+	options->gso_max_size = (uint32_t)number;
 	return true;
 }
 
@@ -257,6 +270,9 @@ static const struct option_row rows[] = {
 	{ "mtu", "RINGTUN_MTU", "BYTES", "MTU of a new interface", .parse = parse_mtu },
 	{ "txqueuelen", "RINGTUN_TXQUEUELEN", "N",
 	  "queue length of a new interface", .parse = parse_txqueuelen },
+	{ "gso-max-size", "RINGTUN_GSO_MAX_SIZE", "BYTES",
+	  "largest super-packet of a new interface; 0 = by its MTU",
+	  .parse = parse_gso_max_size },
 	{ "io", "RINGTUN_IO", "ENGINE", "auto, uring or poll", .parse = parse_io },
 	{ "tun-tso", "RINGTUN_TUN_TSO", "auto|on|off",
 	  "TCP super-packets from and to the interface", .parse = parse_switch, FIELD(tun_tso) },

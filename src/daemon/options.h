@@ -30,14 +30,15 @@ struct options {
 	enum options_action action;
 	const char *name; /* interface; NULL only with tun_fd, which knows it */
 	bool foreground;
-	bool json;            /* of OPTIONS_STATUS */
-	int tun_fd, uapi_fd;  /* -1 = none */
-	int log_level;        /* enum ringtun_log_level, or OPTIONS_SILENT */
-	bool log_requested;   /* a level was given, and not silent: keep stdout (U-062) */
-	const char *log_file; /* NULL = none */
-	uint16_t n_workers;   /* 0 = one per core */
-	uint16_t mtu;         /* 0 = the library's default */
-	uint32_t txqueuelen;  /* 0 = the library's default */
+	bool json;             /* of OPTIONS_STATUS */
+	int tun_fd, uapi_fd;   /* -1 = none */
+	int log_level;         /* enum ringtun_log_level, or OPTIONS_SILENT */
+	bool log_requested;    /* a level was given, and not silent: keep stdout (U-062) */
+	const char *log_file;  /* NULL = none */
+	uint16_t n_workers;    /* 0 = one per core */
+	uint16_t mtu;          /* 0 = the library's default */
+	uint32_t txqueuelen;   /* 0 = the library's default */
+	uint32_t gso_max_size; /* 0 = by the MTU */
 	enum ringtun_io io;
 	enum ringtun_switch tun_tso, tun_uso, udp_gso, udp_gro, multi_queue, steering;
 	const char *cpu_mask; /* NULL = all */

@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "crypto/secret.h"
 #include "datapath/worker.h"
+#include "io/io_stats.h"
 #include "packet/gso.h"
 #include "packet/ip.h"
 #include "udp/udp.h"
@@ -26,10 +27,15 @@ int rx_init(struct rx *rx, bool gro_tcp, bool gro_udp)
 void rx_finish(struct rx *rx)
 {
 	for (uint32_t i = 0; i < rx->n_forwarded; i++)
-		free(rx->forwarded[i]);
+		forwarded_destroy(rx->forwarded[i]);
 	if (rx->scratch)
 		secret_wipe(rx->scratch, SCRATCH_LEN);
 	free(TAKE_PTR(rx->scratch));
+}
+
+size_t rx_memory(void)
+{
+	return SCRATCH_LEN;
 }
 
 static void drop(struct worker *w, struct peer *peer, enum drop_reason why, uint64_t n)
@@ -60,20 +66,24 @@ static int write_single(struct worker *w, const uint8_t *hdr, uint32_t hdr_len,
 	return wr.result;
 }
 
-/* The kernel refuses this super-packet (some kernels do, PITFALLS row 46): its packets go one by one,
- * and from now on all do. */
-static void write_split(struct worker *w, const struct gro_write *gw)
+/* Whether the kernel may have meant that it is a super-packet, and not the packets as such. */
+static bool may_mean_offload(int result)
+{
+	return result == -EINVAL || result == -EIO || result == -EMSGSIZE || result == -EOPNOTSUPP;
+}
+
+/* The kernel refuses this super-packet (some kernels do, PITFALLS row 46) with @result: its packets go
+ * one by one, and from now on all do if that works. */
+static void write_split(struct worker *w, const struct gro_write *gw, int result)
 {
 	struct rx *rx = &w->rx;
-	uint32_t len = 0;
+	uint32_t len = 0, n_written = 0;
 	struct gso_split split;
 
 	for (uint32_t i = 1; i < gw->n_iov; i++) {
 		memcpy(rx->scratch + len, gw->iov[i].iov_base, gw->iov[i].iov_len);
 		len += (uint32_t)gw->iov[i].iov_len;
 	}
-	rx->gro.tcp = false;
-	rx->gro.udp = false;
 	if (gso_split_init(&split, gw->iov[0].iov_base, rx->scratch, len) < 0) {
 		drop(w, NULL, DROP_RX_TUN_FAILED, gw->n_segments);
 		return;
@@ -84,7 +94,15 @@ static void write_split(struct worker *w, const struct gro_write *gw)
 		gso_split_segment(&split, i, &seg, hdr);
 		if (write_single(w, hdr, split.hdr_len, &seg) < 0)
 			drop(w, NULL, DROP_RX_TUN_FAILED, 1);
+		else
+			n_written++;
 	}
+	io_stat_add(&w->stats.write_fallbacks, 1);
+	if (n_written == 0) /* the interface is down, for example */
+		return;
+	rx->gro.tcp = false;
+	rx->gro.udp = false;
+	atomic_store_explicit(&w->stats.write_error, -result, memory_order_relaxed);
 }
 
 /* Writes what was coalesced so far, and makes ready for more. */
@@ -106,8 +124,8 @@ static void write_tun(struct worker *w)
 	for (uint32_t i = 0; i < n; i++) {
 		if (LIKELY(rx->write[i].result == 0))
 			continue;
-		if (rx->write[i].result == -EINVAL && rx->gro_write[i].n_segments > 1)
-			write_split(w, &rx->gro_write[i]);
+		if (may_mean_offload(rx->write[i].result) && rx->gro_write[i].n_segments > 1)
+			write_split(w, &rx->gro_write[i], rx->write[i].result);
 		else
 			drop(w, NULL, DROP_RX_TUN_FAILED, rx->gro_write[i].n_segments);
 	}
@@ -264,7 +282,7 @@ static void process(struct worker *w, uint64_t now_ns)
 	}
 	write_tun(w);
 	for (uint32_t i = 0; i < rx->n_forwarded; i++)
-		free(rx->forwarded[i]);
+		forwarded_destroy(rx->forwarded[i]);
 	rx->n_forwarded = 0;
 	rx->n_jobs = 0;
 }
@@ -274,11 +292,11 @@ static void forward(struct worker *w, uint32_t to, const uint8_t *data, uint32_t
 		    const struct io_datagram *d)
 {
 	struct device *dev = w->device;
-	struct forwarded *f = forwarded_create(data, len, &d->from, d->tos);
+	struct forwarded *f = forwarded_create(&dev->forwarded, data, len, &d->from, d->tos);
 	struct note note = { .kind = NOTE_FORWARDED, .forwarded = f };
 
 	if (!f || !mailbox_push(&dev->mailbox[to], w->index, note)) {
-		free(f);
+		forwarded_destroy(f);
 		drop(w, NULL, DROP_RX_FORWARD_FULL, 1);
 		return;
 	}
@@ -386,7 +404,7 @@ uint32_t rx_forwarded_step(struct worker *w, uint64_t now_ns)
 	if (rx->n_jobs > 0)
 		process(w, now_ns);
 	for (uint32_t i = 0; i < rx->n_forwarded; i++) /* none was worth processing */
-		free(rx->forwarded[i]);
+		forwarded_destroy(rx->forwarded[i]);
 	rx->n_forwarded = 0;
 	wake_control_if_needed(w);
 	return n;

@@ -43,6 +43,8 @@ struct rx {
 
 int rx_init(struct rx *rx, bool gro_tcp, bool gro_udp);
 void rx_finish(struct rx *rx);
+/* Bytes of its buffers. */
+size_t rx_memory(void);
 
 /* Receives and delivers one burst; returns how many datagrams came. */
 uint32_t rx_step(struct worker *w, uint64_t now_ns);

@@ -29,6 +29,12 @@ void tx_finish(struct tx *tx)
 	free(TAKE_PTR(tx->icmp));
 }
 
+size_t tx_memory(void)
+{
+	struct tx *tx;
+	return TX_OUT_LEN + sizeof(*tx->header) * TX_MAX_JOBS + sizeof(*tx->icmp) * TX_MAX_ICMP;
+}
+
 static void drop(struct worker *w, struct peer *peer, enum drop_reason why, uint64_t n)
 {
 	drop_count(w->drops, why, n);

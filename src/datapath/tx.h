@@ -60,6 +60,8 @@ struct tx {
 
 int tx_init(struct tx *tx);
 void tx_finish(struct tx *tx);
+/* Bytes of its buffers. */
+size_t tx_memory(void);
 
 /* Reads and sends one burst; returns how many packets were read. */
 uint32_t tx_step(struct worker *w, uint64_t now_ns);

@@ -3,11 +3,13 @@
 #include "datapath/worker.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/entropy.h"
 #include "base/rcu.h"
+#include "io/io_stats.h"
 #include "noise/message.h"
 
 int worker_init(struct worker *w, const struct worker_params *params)
@@ -40,9 +42,14 @@ void worker_finish(struct worker *w)
 
 	/* Passed on to us after our last round. */
 	while (mailbox_pop(&w->device->mailbox[w->index], &note))
-		free(note.forwarded);
+		forwarded_destroy(note.forwarded);
 	tx_finish(&w->tx);
 	rx_finish(&w->rx);
+}
+
+size_t worker_memory(const struct worker *w)
+{
+	return sizeof(*w) + tx_memory() + rx_memory() + w->io->memory;
 }
 
 uint64_t worker_jitter_ns(struct worker *w)
@@ -94,6 +101,15 @@ static int apply_sockets(struct worker *w)
 	return r;
 }
 
+/* Cipher work of another worker; false = there was none. */
+static bool serve(struct worker *w)
+{
+	if (!w->pool || !crypto_pool_serve(w->pool))
+		return false;
+	io_stat_add(&w->stats.batches_served, 1);
+	return true;
+}
+
 uint32_t worker_step(struct worker *w, uint64_t now_ns)
 {
 	w->now_ns = now_ns;
@@ -105,7 +121,7 @@ uint32_t worker_step(struct worker *w, uint64_t now_ns)
 	uint32_t n = rx_step(w, now_ns);
 	n += rx_forwarded_step(w, now_ns);
 	n += tx_step(w, now_ns);
-	while (w->pool && crypto_pool_serve(w->pool))
+	while (serve(w))
 		n++;
 	return n;
 }
@@ -119,6 +135,7 @@ bool worker_share(struct worker *w, struct crypto_batch *b)
 	if (idle >=
 	    0) /* else somebody just woke up and will look for work, or we find it ourselves */
 		w->device->wake_worker(w->device->wake_ctx, (uint32_t)idle);
+	io_stat_add(&w->stats.batches_shared, 1);
 	return true;
 }
 
@@ -158,7 +175,7 @@ static int idle(struct worker *w)
 {
 	/* pairs with idle_set_claim(): who offers after our look finds us in the set */
 	set_idle(w);
-	if ((w->pool && crypto_pool_serve(w->pool)) || worker_serve_dh(w)) {
+	if (serve(w) || worker_serve_dh(w)) {
 		clear_idle(w);
 		rcu_quiescent();
 		return w->io->ops->wait(w->io, 0);
@@ -173,11 +190,15 @@ static int idle(struct worker *w)
 void worker_loop(struct worker *w)
 {
 	rcu_thread_register();
+	if (pthread_getcpuclockid(pthread_self(), &w->stats.cpu_clock) == 0)
+		/* release: pairs with acquire of who reads the clock */
+		atomic_store_explicit(&w->stats.has_clock, true, memory_order_release);
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
 		uint32_t n = worker_step(w, clock_boottime_ns());
 		int r;
 		if (n > 0) {
 			rcu_quiescent();
+			io_stat_add(&w->stats.packets, n);
 			r = w->io->ops->wait(w->io, 0);
 		} else {
 			r = idle(w);
@@ -188,8 +209,9 @@ void worker_loop(struct worker *w)
 			w->device->wake_control(w->device->wake_ctx);
 			break;
 		}
-		atomic_fetch_add_explicit(&w->io_stats.loops, 1, memory_order_relaxed);
 	}
+	/* The clock ends with the thread; who asks for it then gets an error and no harm. */
+	atomic_store_explicit(&w->stats.has_clock, false, memory_order_relaxed);
 	/* io_uring lets go of the TUN and the sockets at once only when this thread asks for it. */
 	(void)w->io->ops->set_fds(w->io, &(struct io_fds){ -1, -1, -1, -1 });
 	rcu_thread_unregister();

@@ -6,7 +6,9 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "crypto/aead.h"
 #include "datapath/crypto_pool.h"
@@ -14,6 +16,17 @@
 #include "datapath/tx.h"
 #include "device/device.h"
 #include "io/io.h"
+
+/* Written by the worker, read by anybody (relaxed). */
+struct worker_stats {
+	_Atomic uint64_t packets;         /* packets and datagrams that came in */
+	_Atomic uint64_t batches_shared;  /* of cipher work, offered to others, */
+	_Atomic uint64_t batches_served;  /* and done for others */
+	_Atomic uint64_t write_fallbacks; /* super-packets that the TUN refused */
+	_Atomic int write_error;          /* the last such error of errno.h; 0 = there was none */
+	_Atomic bool has_clock;           /* the thread runs, and cpu_clock is valid */
+	clockid_t cpu_clock;              /* of its thread */
+};
 
 struct worker {
 	/* constant after worker_init() */
@@ -44,6 +57,7 @@ struct worker {
 	/* written by us, read by anybody */
 	struct io_stats io_stats;
 	_Atomic uint64_t n_dh_steps; /* of handshakes, when there was nothing else to do */
+	struct worker_stats stats;
 };
 
 struct worker_params {
@@ -61,6 +75,9 @@ struct worker_params {
 int worker_init(struct worker *w, const struct worker_params *params);
 /* All threads of the device have ended. Frees buffers and what lies in the mailbox, wipes; not io. */
 void worker_finish(struct worker *w);
+
+/* Bytes of @w and its buffers, those of the engine included; constant. */
+size_t worker_memory(const struct worker *w);
 
 /* One round: takes what is there, up to a burst each way. Returns how many packets and datagrams
  * came in. Ends with nothing in flight. */

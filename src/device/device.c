@@ -15,10 +15,15 @@ enum {
 	KEY_TABLE_BUCKETS = 64,
 };
 
+static uint32_t mailbox_slots(const struct device *d)
+{
+	return d->n_workers <= 8 ? MAILBOX_SLOTS : MAILBOX_SLOTS_MANY;
+}
+
 static int init_threads(struct device *d)
 {
 	uint32_t n = d->n_workers + 1;
-	uint32_t n_slots = d->n_workers <= 8 ? MAILBOX_SLOTS : MAILBOX_SLOTS_MANY;
+	uint32_t n_slots = mailbox_slots(d);
 
 	d->drops = calloc(n, sizeof(*d->drops));
 	d->mailbox = aligned_alloc(CACHELINE, ROUND_UP(n * sizeof(*d->mailbox), CACHELINE));
@@ -33,6 +38,13 @@ static int init_threads(struct device *d)
 			return r;
 	}
 	return 0;
+}
+
+size_t device_memory(const struct device *d)
+{
+	size_t n = d->n_workers + 1;
+	return n * (sizeof(*d->drops) + sizeof(*d->mailbox) +
+		    mailbox_memory((uint32_t)n, mailbox_slots(d)));
 }
 
 static int init_pools(struct device *d)

@@ -40,6 +40,7 @@ struct device {
 	/* any thread, atomic */
 	struct attention attention;
 	struct staged_budget staged;
+	struct forwarded_budget forwarded;
 
 	/* owner: control */
 	struct identity *identity; /* in locked memory */
@@ -63,6 +64,9 @@ struct device_params {
 int device_init(struct device *d, const struct device_params *params);
 /* All other threads have ended; no peers are left. Wipes everything. */
 void device_finish(struct device *d);
+
+/* Bytes of its mailboxes and counters, without what lies in them; constant. */
+size_t device_memory(const struct device *d);
 
 /* The rest: control thread only. */
 struct peer *device_find_peer(const struct device *d, const uint8_t public_key[NOISE_KEY_LEN]);

@@ -8,6 +8,11 @@
 /* The lowest bit of a slot tells the two kinds apart; both are malloc'ed and so aligned. */
 #define FORWARDED_TAG ((uintptr_t)1)
 
+size_t mailbox_memory(uint32_t n_producers, uint32_t n_slots)
+{
+	return n_producers * (sizeof(struct spsc_ring) + (size_t)n_slots * sizeof(void *));
+}
+
 int mailbox_init(struct mailbox *m, uint32_t n_producers, uint32_t n_slots)
 {
 	m->n_producers = n_producers;
@@ -88,15 +93,29 @@ void mailbox_drain(struct mailbox *m, void (*take)(void *ctx, struct note note),
 	m->n_seen = n_pushed;
 }
 
-struct forwarded *forwarded_create(const uint8_t *data, uint32_t len, const struct endpoint *from,
-				   uint8_t tos)
+struct forwarded *forwarded_create(struct forwarded_budget *b, const uint8_t *data, uint32_t len,
+				   const struct endpoint *from, uint8_t tos)
 {
-	struct forwarded *f = malloc(sizeof(*f) + len);
-	if (!f)
+	uint64_t cost = sizeof(struct forwarded) + len;
+	uint64_t used = atomic_fetch_add_explicit(&b->used, cost, memory_order_relaxed) + cost;
+	struct forwarded *f = used <= FORWARDED_MAX_BYTES ? malloc(cost) : NULL;
+
+	if (!f) {
+		atomic_fetch_sub_explicit(&b->used, cost, memory_order_relaxed);
 		return NULL;
+	}
+	f->budget = b;
 	f->from = *from;
 	f->tos = tos;
 	f->len = len;
 	memcpy(f->data, data, len);
 	return f;
+}
+
+void forwarded_destroy(struct forwarded *f)
+{
+	if (!f)
+		return;
+	atomic_fetch_sub_explicit(&f->budget->used, sizeof(*f) + f->len, memory_order_relaxed);
+	free(f);
 }

@@ -4,15 +4,25 @@
  * items stay in order; a full ring refuses. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/spsc_ring.h"
 #include "device/endpoint.h"
 #include "device/staged.h"
 
+enum { FORWARDED_MAX_BYTES = 8 << 20 }; /* all mailboxes of a device together */
+
+/* Bytes in forwarded datagrams of one device. */
+struct forwarded_budget {
+	_Atomic uint64_t used;
+};
+
 /* A datagram copied for the thread that it belongs to. */
 struct forwarded {
+	struct forwarded_budget *budget;
 	struct endpoint from;
 	uint8_t tos;
 	uint32_t len; /* bytes */
@@ -40,6 +50,9 @@ struct mailbox {
 	uint32_t next_producer;                       /* owner: consumer */
 };
 
+/* Bytes of such a mailbox, without what lies in it. */
+size_t mailbox_memory(uint32_t n_producers, uint32_t n_slots);
+
 /* 0 or -ENOMEM. @n_slots per producer, a power of two. */
 int mailbox_init(struct mailbox *m, uint32_t n_producers, uint32_t n_slots);
 /* Frees the rings; the consumer has emptied them. */
@@ -59,6 +72,8 @@ static inline bool mailbox_has_news(const struct mailbox *m)
 	return atomic_load_explicit(&m->n_pushed, memory_order_acquire) != m->n_seen;
 }
 
-/* A copy of a datagram, or NULL. free() ends it. */
-struct forwarded *forwarded_create(const uint8_t *data, uint32_t len, const struct endpoint *from,
-				   uint8_t tos);
+/* A copy of a datagram, or NULL: the budget or the memory is used up. Any thread. */
+struct forwarded *forwarded_create(struct forwarded_budget *b, const uint8_t *data, uint32_t len,
+				   const struct endpoint *from, uint8_t tos);
+/* Any thread; NULL is fine. */
+void forwarded_destroy(struct forwarded *f);

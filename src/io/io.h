@@ -7,6 +7,7 @@
 
 #include <linux/virtio_net.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -89,6 +90,7 @@ struct io_ops {
 /* Base of every engine's own struct. */
 struct io {
 	const struct io_ops *ops;
+	size_t memory; /* bytes of its buffers, touched or not; constant */
 };
 
 /* Switches and facts, constant after creation but for what a run-time fallback turns off. */
@@ -103,7 +105,8 @@ struct io_params {
 /* Counters of one engine, written by its worker, read by anybody (relaxed). */
 struct io_stats {
 	_Atomic uint64_t recv_errors, read_errors, gso_fallbacks, loops;
-	_Atomic bool gso_off; /* UDP_SEGMENT was refused at run time */
+	_Atomic bool gso_off;  /* UDP_SEGMENT was refused at run time, */
+	_Atomic int gso_error; /* with this error of errno.h */
 };
 
 /* Creates an engine. 0 and *@ret_io to be ended with io_destroy(), or -errno (-EPERM, -ENOSYS,

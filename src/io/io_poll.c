@@ -181,6 +181,7 @@ int io_poll_create(struct io **ret_io, const struct io_params *params, struct io
 		poll_destroy(&p->io);
 		return r;
 	}
+	p->io.memory = sizeof(*p) + p->arena_len + io_receiver_memory();
 	*ret_io = &p->io;
 	return 0;
 }

@@ -23,6 +23,11 @@ int io_receiver_init(struct io_receiver *r, uint32_t budget, struct io_stats *st
 	return r->slots ? 0 : -ENOMEM;
 }
 
+size_t io_receiver_memory(void)
+{
+	return (size_t)IO_RECV_SLOTS * STRIDE;
+}
+
 void io_receiver_finish(struct io_receiver *r)
 {
 	free(r->slots);

@@ -35,6 +35,8 @@ struct io_receiver {
 };
 
 MUST_CHECK int io_receiver_init(struct io_receiver *r, uint32_t budget, struct io_stats *stats);
+/* Bytes of its buffers. */
+size_t io_receiver_memory(void);
 void io_receiver_finish(struct io_receiver *r);
 
 /* Receives up to @n from the sockets whose bit in *@ready is set; clears it when one is empty. What the

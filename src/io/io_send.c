@@ -165,6 +165,7 @@ static void recover(struct io_sender *sender, int fd, struct io_send *s, int err
 		remember_narrow(sender, s);
 	} else if (s->n_sent > 0) {
 		sender->gso = false;
+		atomic_store_explicit(&sender->stats->gso_error, error, memory_order_relaxed);
 		atomic_store_explicit(&sender->stats->gso_off, true, memory_order_relaxed);
 	}
 }

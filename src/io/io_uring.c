@@ -418,6 +418,8 @@ int io_uring_create(struct io **ret_io, const struct io_params *params, struct i
 		uring_destroy(&e->io);
 		return r;
 	}
+	e->io.memory = sizeof(*e) + (size_t)N_READS * READ_STRIDE +
+		       (size_t)N_RECVS * RECV_STRIDE * 2 + uring_memory(&e->uring);
 	*ret_io = &e->io;
 	return 0;
 }

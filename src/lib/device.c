@@ -24,6 +24,7 @@
 #include "base/macro.h"
 #include "base/rcu.h"
 #include "control/loop.h"
+#include "control/memory.h"
 #include "control/status.h"
 #include "crypto/aead.h"
 #include "crypto/secret.h"
@@ -31,7 +32,9 @@
 #include "io/io.h"
 #include "tun/link.h"
 #include "tun/tun.h"
+#include "tun/uso_kernels.h"
 #include "udp/gso_kernels.h"
+#include "udp/probe.h"
 
 #ifndef TUN_F_USO4 /* Linux 6.2 */
 #define TUN_F_USO4 0x20
@@ -59,13 +62,16 @@ struct ringtun_device {
 	int event_fd;
 	_Atomic int ended; /* enum ringtun_end */
 	const struct aead_impl *aead;
+	/* why something was put off without being tried; NULL = it was not. For the status. */
+	const char *tun_uso_why, *udp_gso_why, *udp_gro_why, *steering_why;
+	char io_why[64]; /* "" = the engine is the one that was asked for */
 };
 
 PRINTF_LIKE(3, 4)
 static void log_line(struct ringtun_device *d, enum ringtun_log_level level, const char *format,
 		     ...)
 {
-	char line[256];
+	char line[512];
 	va_list ap;
 
 	if (!d->params.log)
@@ -184,21 +190,86 @@ static int open_tun(struct ringtun_device *d, uint32_t n_workers)
 	d->has_tun = true;
 	if (p->tun_fd >= 0)
 		return 0;
-	struct link_params lp = { .mtu = p->mtu,
-				  .txqueuelen = p->txqueuelen ? p->txqueuelen : DEFAULT_TXQUEUELEN,
-				  .gso_max_size = link_gso_max_size(p->mtu) };
+	struct link_params lp = {
+		.mtu = p->mtu,
+		.txqueuelen = p->txqueuelen ? p->txqueuelen : DEFAULT_TXQUEUELEN,
+		.gso_max_size = p->gso_max_size ? p->gso_max_size : link_gso_max_size(p->mtu),
+	};
 	return link_setup(d->tun.name, &lp, &done);
 }
 
-/* A kernel that mangles segments accepts them: only a list can know. */
-static void avoid_broken_gso(struct ringtun_device *d)
+/* Puts a switch that is automatic off and says why. */
+static void put_off(struct ringtun_device *d, const char *name, enum ringtun_switch *s,
+		    const char **why, const char *reason)
+{
+	if (*s != RINGTUN_AUTO)
+		return;
+	*s = RINGTUN_OFF;
+	*why = reason;
+	log_line(d, RINGTUN_LOG_INFO, "%s is off: %s", name, reason);
+}
+
+/* What a kernel does wrong without refusing it: only a list can know. */
+static void avoid_broken(struct ringtun_device *d)
 {
 	struct utsname u;
 
-	if (d->params.udp_gso != RINGTUN_AUTO || uname(&u) < 0 || !udp_gso_is_broken(u.release))
+	if (uname(&u) < 0)
 		return;
-	d->params.udp_gso = RINGTUN_OFF;
-	log_line(d, RINGTUN_LOG_INFO, "udp_gso is off: kernel %s damages segments", u.release);
+	if (udp_gso_is_broken(u.release))
+		put_off(d, "udp_gso", &d->params.udp_gso, &d->udp_gso_why,
+			"this kernel damages segments");
+	if (tun_uso_is_broken(u.release))
+		put_off(d, "tun_uso", &d->params.tun_uso, &d->tun_uso_why,
+			"this kernel loses VXLAN in it");
+}
+
+/* "On" fails where the kernel can not; "auto" does without. */
+static int check_ability(struct ringtun_device *d, const char *name, enum ringtun_switch *s,
+			 const char **why, int error)
+{
+	if (error == 0 || *s == RINGTUN_OFF)
+		return 0;
+	if (*s == RINGTUN_AUTO) {
+		put_off(d, name, s, why, "the kernel does not know it");
+		return 0;
+	}
+	log_line(d, RINGTUN_LOG_ERROR, "%s was asked for, but is not to be had: %s", name,
+		 strerror(-error));
+	return -EOPNOTSUPP;
+}
+
+static int check_sockets(struct ringtun_device *d)
+{
+	struct udp_abilities able;
+	struct ringtun_device_params *p = &d->params;
+
+	udp_probe(&able);
+	int r = check_ability(d, "udp_gso", &p->udp_gso, &d->udp_gso_why, able.segment);
+	if (r == 0)
+		r = check_ability(d, "udp_gro", &p->udp_gro, &d->udp_gro_why, able.gro);
+	if (r == 0)
+		r = check_ability(d, "steering", &p->steering, &d->steering_why, able.steering);
+	return r;
+}
+
+/* What was asked of the TUN and not got. */
+static int check_tun(struct ringtun_device *d, uint32_t n_workers)
+{
+	const struct ringtun_device_params *p = &d->params;
+	const char *missing = NULL;
+
+	if (p->tun_tso == RINGTUN_ON && !tun_has_tso(&d->tun))
+		missing = "tun_tso";
+	else if (p->tun_uso == RINGTUN_ON && !tun_has_uso(&d->tun))
+		missing = "tun_uso";
+	else if (p->multi_queue == RINGTUN_ON && d->tun.n_queues < n_workers)
+		missing = "multi_queue";
+	if (!missing)
+		return 0;
+	log_line(d, RINGTUN_LOG_ERROR, "%s was asked for, but %s has no such thing", missing,
+		 d->tun.name);
+	return -EOPNOTSUPP;
 }
 
 static int open_eventfds(struct ringtun_device *d, uint32_t n_workers)
@@ -228,9 +299,12 @@ static int create_engine(struct ringtun_device *d, struct worker *w)
 		int r = io_uring_create(&w->io, &p, &w->io_stats);
 		if (r == 0 || d->params.io == RINGTUN_IO_URING)
 			return r;
-		if (w->index == 0)
+		if (w->index == 0) {
 			log_line(d, RINGTUN_LOG_INFO, "io_uring is not available (%s): using poll",
 				 strerror(-r));
+			(void)snprintf(d->io_why, sizeof(d->io_why), "io_uring is refused: %s",
+				       strerror(-r));
+		}
 		d->params.io = RINGTUN_IO_POLL;
 	}
 	return io_poll_create(&w->io, &p, &w->io_stats);
@@ -334,6 +408,12 @@ static int create_core(struct ringtun_device *d, uint32_t n_workers)
 				  .tun_uso = switch_value(d->params.tun_uso),
 				  .multi_queue = switch_value(d->params.multi_queue),
 				  .udp_gso = switch_value(d->params.udp_gso),
+				  .tun_uso_why = d->tun_uso_why,
+				  .udp_gso_why = d->udp_gso_why,
+				  .udp_gro_why = d->udp_gro_why,
+				  .steering_why = d->steering_why,
+				  .io_why = d->io_why[0] ? d->io_why : NULL,
+				  .follows_mtu = d->params.tun_fd < 0 && !d->params.gso_max_size,
 				  .wake_fd = d->control_wake_fd,
 				  .ended = on_ended,
 				  .log = on_log,
@@ -348,14 +428,30 @@ static int create_core(struct ringtun_device *d, uint32_t n_workers)
 static void log_offloads(struct ringtun_device *d)
 {
 	struct status_offload offloads[STATUS_N_OFFLOADS];
-	char line[200];
+	char line[480];
 	size_t len = 0;
 
 	status_offloads(&d->loop, offloads);
-	for (size_t i = 0; i < STATUS_N_OFFLOADS && len < sizeof(line); i++)
-		len += (size_t)snprintf(line + len, sizeof(line) - len, "%s %s %s", i ? "," : "",
-					offloads[i].name, offloads[i].state);
+	for (size_t i = 0; i < STATUS_N_OFFLOADS && len < sizeof(line); i++) {
+		const struct status_offload *o = &offloads[i];
+		len += (size_t)snprintf(line + len, sizeof(line) - len, "%s %s %s%s%s%s",
+					i ? "," : "", o->name, o->state, o->why[0] ? " (" : "",
+					o->why, o->why[0] ? ")" : "");
+	}
 	log_line(d, RINGTUN_LOG_INFO, "%s: offloads:%s", d->tun.name, line);
+}
+
+static void log_memory(struct ringtun_device *d)
+{
+	struct memory_use m;
+
+	memory_measure(&d->loop, &m);
+	log_line(d, RINGTUN_LOG_INFO,
+		 "%s: memory: at most %llu KiB, of which %llu KiB are buffers and %llu KiB waiting "
+		 "packets, and %llu bytes per peer",
+		 d->tun.name, (unsigned long long)(m.buffers + m.max_waiting) >> 10,
+		 (unsigned long long)m.buffers >> 10, (unsigned long long)m.max_waiting >> 10,
+		 (unsigned long long)m.per_peer);
 }
 
 static int create(struct ringtun_device *d)
@@ -366,9 +462,13 @@ static int create(struct ringtun_device *d)
 	int r = crypto_init();
 	if (r == 0)
 		r = choose_cipher(d);
-	avoid_broken_gso(d);
+	avoid_broken(d);
+	if (r == 0)
+		r = check_sockets(d);
 	if (r == 0)
 		r = open_tun(d, n_workers);
+	if (r == 0)
+		r = check_tun(d, n_workers);
 	if (r == 0)
 		r = open_eventfds(d, n_workers);
 	if (r < 0)
@@ -378,6 +478,7 @@ static int create(struct ringtun_device *d)
 	rcu_thread_unregister();
 	if (r == 0) {
 		log_offloads(d);
+		log_memory(d);
 		r = start_threads(d);
 	}
 	if (r == 0)

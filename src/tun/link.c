@@ -265,6 +265,13 @@ int link_monitor_read(struct link_monitor *m, struct link_state *ret)
 	return 0;
 }
 
+int link_monitor_set_gso(struct link_monitor *m, uint32_t size)
+{
+	/* RTM_SETLINK finds interfaces of the socket's own namespace only; IFLA_TARGET_NETNSID would
+	 * move one. */
+	return m->is_away ? -EOPNOTSUPP : link_set_gso(m->query_fd, m->ifindex, size);
+}
+
 int link_monitor_open(struct link_monitor *ret, int tun_fd)
 {
 	int query_fd CLEANUP(close_fdp) = nl_open(0);

@@ -60,6 +60,10 @@ struct link_monitor {
  * (-ENODEV: the device is gone already). */
 MUST_CHECK int link_monitor_open(struct link_monitor *ret, int tun_fd);
 
+/* Sets gso_max_size; @m has been read before. 0 or -errno: -EOPNOTSUPP while the interface is in another
+ * network namespace. */
+MUST_CHECK int link_monitor_set_gso(struct link_monitor *m, uint32_t size);
+
 /* Drains the notifications and gives the state as it is now. Never blocks; may be called at any time.
  * 0; -ENODEV: the device does not exist any more (U-071, U-077); another -errno: try again later
  * (*@ret untouched in both cases). */

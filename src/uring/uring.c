@@ -56,6 +56,11 @@ void uring_close(struct uring *u)
 	u->is_open = false;
 }
 
+size_t uring_memory(const struct uring *u)
+{
+	return u->ring.sq.ring_sz + u->ring.sq.ring_entries * sizeof(struct io_uring_sqe);
+}
+
 int uring_set_file(struct uring *u, unsigned slot, int fd)
 {
 	int r = io_uring_register_files_update(&u->ring, slot, &fd, 1);

@@ -26,6 +26,9 @@ MUST_CHECK int uring_open(struct uring *u, unsigned n_entries, unsigned n_files)
  * cancels it before. */
 void uring_close(struct uring *u);
 
+/* Bytes of the queues that the kernel shares with us. */
+size_t uring_memory(const struct uring *u);
+
 /* Puts a descriptor into a slot, -1 = empties it. Nothing in flight may use the slot. 0 or -errno. */
 MUST_CHECK int uring_set_file(struct uring *u, unsigned slot, int fd);
 

@@ -3,10 +3,12 @@
 """The command line and the environment of the daemon under test (RINGTUN_BIN): its own options
 and those of the programs that it stands in for, and what it says when it can not start."""
 
+import fcntl
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 
 from lib import netns, report, traffic
@@ -17,10 +19,10 @@ from lib.tunnel import Tunnel
 SWITCHES = ("tun-tso", "tun-uso", "udp-gso", "udp-gro", "multi-queue", "steering")
 
 
-def program(ns, *args, env=None):
+def program(ns, *args, env=None, **kw):
     """Runs the daemon where it must end by itself."""
     return ns.run(netns.ringtun_bin(), *args, check=False, stdin=subprocess.DEVNULL, timeout=10,
-                  env=ns.lab.environment(env))
+                  env=ns.lab.environment(env), **kw)
 
 
 def expect_refused(ns, args, env=None, name=None, says=None):
@@ -72,7 +74,7 @@ def show_help(lab):
         r = program(ns, option)
         equal((r.returncode, r.stderr), (0, ""), f"status and stderr of {option}")
         for name in ("foreground", "threads", "verbosity", "verbose", "uapi-fd", "tun-fd", "log",
-                     "io", *SWITCHES, "txqueuelen", "status", "json", "version", "help"):
+                     "io", *SWITCHES, "txqueuelen", "gso-max-size", "status", "json", "version", "help"):
             check(f"--{name}" in r.stdout, f"--{name} is not in the output of {option}")
 
 
@@ -103,6 +105,7 @@ def bad_values(lab):
             "--threads": ("", "x", "-1", "1x", "0x1", "1000000", "99999999999999999999"),
             "--verbosity": ("", "loud", "3"), "--io": ("", "magic", "URING2"),
             "--txqueuelen": ("", "x", "-1", "99999999999999"),
+            "--gso-max-size": ("", "x", "2047", "65536"),
             "--tun-fd": ("", "x", "99999999999", "3.5", "0x3"), "--uapi-fd": ("x", "-2", "1 "),
             **{f"--{s}": ("", "maybe", "1") for s in SWITCHES}}.items():
         for value in values:
@@ -253,6 +256,48 @@ def txqueuelen(lab):
         equal(ns.out("cat", f"/sys/class/net/{d.ifname}/tx_queue_len").strip(), expected,
               f"queue length with {args} {env}")
         d.stop()
+
+
+def gso_max_size(ns, ifname):
+    link = json.loads(ns.out("ip", "-d", "-json", "link", "show", "dev", ifname))[0]
+    return link["gso_max_size"]
+
+
+@case("--gso-max-size and RINGTUN_GSO_MAX_SIZE; without them it follows the MTU")
+def gso_size(lab):
+    ns = lab.netns()
+    for args, env, before, after in (((), {}, 61612, 62688),
+                                     (("--gso-max-size", 20000), {}, 20000, 20000),
+                                     (("--gso-max-size=0",), {"RINGTUN_GSO_MAX_SIZE": 9999},
+                                      61612, 62688),
+                                     ((), {"RINGTUN_GSO_MAX_SIZE": 9999}, 9999, 9999)):
+        d = ns.daemon(args=("-f", *args), env=env)
+        equal(gso_max_size(ns, d.ifname), before, f"size with {args} {env}")
+        ns.run("ip", "link", "set", d.ifname, "mtu", 9000)
+        check(wait_until(lambda: gso_max_size(ns, d.ifname) == after),
+              f"{gso_max_size(ns, d.ifname)} at MTU 9000 with {args} {env}, not {after}")
+        d.stop()
+
+
+@case("a switch that is on fails where there is no such thing, and auto says why it is off")
+def switch_without_ability(lab):
+    ns = lab.netns()
+    with ns.enter():
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", b"plain0", 0x1001))  # no vnet header
+    os.set_inheritable(fd, True)
+    for option in ("tun-tso", "tun-uso", "multi-queue"):
+        r = program(ns, "-f", "--threads=2", f"--{option}=on", "plain0", env={"WG_TUN_FD": fd},
+                    pass_fds=(fd,))
+        equal(r.returncode, 1, f"status of {option}")
+        check(option.replace("-", "_") in r.stdout + r.stderr, f"said {r.stdout + r.stderr!r}")
+    lab.own_socket("plain0")
+    d = ns.daemon("plain0", args=("-f", "--threads=2"), env={"WG_TUN_FD": fd}, pass_fds=(fd,))
+    text = lab.uapi(d.ifname, "status=1\n\n")
+    for line in ("tun_tso=off", "tun_tso_why=the TUN has no vnet header", "tun_uso=off",
+                 "multi_queue=refused", "tun_gro=off"):
+        check(f"\n{line}\n" in text, f"{line} is not in {text}")
+    os.close(fd)
 
 
 @case("--mtu and RINGTUN_MTU")

@@ -457,6 +457,7 @@ static void report(struct side *s)
 	uapi_text_init(&text);
 	control_report(&s->control, &text);
 	control_report_drops(&s->control, &text);
+	control_report_peer_drops(&s->control, &text);
 	if (!uapi_text_failed(&text))
 		s->n_reports++;
 	uapi_text_finish(&text);

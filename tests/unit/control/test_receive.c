@@ -93,7 +93,7 @@ Test(receive, transport_is_passed_on_to_the_worker_that_owns_it)
 		cr_assert(mailbox_pop(&device.mailbox[i % 2], &note));
 		cr_assert(eq(int, note.kind, NOTE_FORWARDED));
 		cr_assert(eq(u8, note.forwarded->data[31], i));
-		free(note.forwarded);
+		forwarded_destroy(note.forwarded);
 	}
 }
 

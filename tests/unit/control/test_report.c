@@ -39,6 +39,7 @@ static const char *drops(void)
 
 	uapi_text_init(&t);
 	control_report_drops(&control, &t);
+	control_report_peer_drops(&control, &t);
 	collect(&t);
 	return text;
 }

@@ -205,7 +205,7 @@ static void discard(void *ctx, struct note note)
 	if (note.kind == NOTE_STAGED)
 		staged_packet_destroy(&f->device.staged, note.staged);
 	else
-		free(note.forwarded);
+		forwarded_destroy(note.forwarded);
 }
 
 void fixture_finish(struct fixture *f)

@@ -186,7 +186,7 @@ Test(rx, handshake_messages_go_to_the_control_thread)
 	cr_assert(eq(u32, note.forwarded->len, 148));
 	cr_assert(eq(u8, note.forwarded->tos, 0x88));
 	cr_assert(eq(u8, note.forwarded->data[147], 0x33));
-	free(note.forwarded);
+	forwarded_destroy(note.forwarded);
 }
 
 Test(rx, messages_of_another_worker_are_passed_on_and_delivered_there)

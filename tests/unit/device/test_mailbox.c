@@ -27,6 +27,8 @@ static void fini(void)
 TestSuite(mailbox, .init = init, .fini = fini);
 
 /* The number lies in the item itself. */
+static struct forwarded_budget forwarded_budget;
+
 static struct note make_note(uint32_t number)
 {
 	struct note n = { .kind = number % 2 ? NOTE_STAGED : NOTE_FORWARDED };
@@ -36,7 +38,7 @@ static struct note make_note(uint32_t number)
 		memcpy(n.staged->data, &number, 4);
 	} else {
 		struct endpoint from = { 0 };
-		n.forwarded = forwarded_create((uint8_t *)&number, 4, &from, 3);
+		n.forwarded = forwarded_create(&forwarded_budget, (uint8_t *)&number, 4, &from, 3);
 	}
 	return n;
 }
@@ -50,7 +52,7 @@ static uint32_t number_of(struct note n)
 	if (n.kind == NOTE_STAGED)
 		staged_packet_destroy(&budget, n.staged);
 	else
-		free(n.forwarded);
+		forwarded_destroy(n.forwarded);
 	return number;
 }
 
@@ -171,11 +173,33 @@ Test(mailbox, forwarded_datagram_is_a_copy_of_everything)
 
 	from.to.in4.sin_port = 1234;
 	memset(data, 7, sizeof(data));
-	struct forwarded *f = forwarded_create(data, sizeof(data), &from, 0x2a);
+	struct forwarded *f = forwarded_create(&forwarded_budget, data, sizeof(data), &from, 0x2a);
 	memset(data, 0, sizeof(data));
 	cr_assert(eq(u32, f->len, 100));
 	cr_assert(eq(u8, f->tos, 0x2a));
 	cr_assert(endpoint_equal(&f->from, &from));
 	cr_assert(eq(u8, f->data[99], 7));
-	free(f);
+	forwarded_destroy(f);
+}
+
+Test(mailbox, forwarded_datagrams_have_a_budget)
+{
+	enum { LEN = 60000, N = FORWARDED_MAX_BYTES / LEN };
+	static uint8_t data[LEN];
+	struct forwarded *f[N + 1];
+	struct endpoint from = { 0 };
+	uint32_t n = 0;
+
+	while (n <= N && (f[n] = forwarded_create(&forwarded_budget, data, LEN, &from, 0)))
+		n++;
+	cr_assert(gt(u32, n, N - 2));
+	cr_assert(le(u64, forwarded_budget.used, FORWARDED_MAX_BYTES));
+	cr_assert(le(u32, n, N), "more than the budget");
+	forwarded_destroy(f[--n]);
+	f[n] = forwarded_create(&forwarded_budget, data, LEN, &from, 0);
+	cr_assert(f[n] != NULL, "what was given back can be used again");
+	for (uint32_t i = 0; i <= n; i++)
+		forwarded_destroy(f[i]);
+	forwarded_destroy(NULL);
+	cr_assert(eq(u64, forwarded_budget.used, 0));
 }
