@@ -424,9 +424,11 @@ static void avx2_wipe_registers(void)
 const struct aead_kernel aead_avx2_kernel = {
 	.n_lanes = 8,
 	.lanes_granule = 2,
+	.n_lanes_part = 8,
 	.n_mac_lanes = LANES,
 	.mac_lane_max_len = 320,
 	.mac_lane_max_len_burst = 320,
+	.mac_lanes_worth = LANES,
 	.mac_room = CHACHA_DOUBLE_ROUNDS / 2 * MAC_STEP_LEN,
 	.mac_setup_cost = 450,
 	.mac_row_cost = 110,

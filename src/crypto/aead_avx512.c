@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* AEAD kernel for AVX-512 without IFMA: Poly1305 in 26-bit limbs, multiplied by vpmuludq. */
-#include "crypto/aead_avx512.h"
-
 #include "base/cpu.h"
 #include "crypto/aead_impl.h"
+#include "crypto/aead_wide_avx512.h"
 
 typedef vec half;
 #define half_set(a)         (a)
@@ -38,12 +37,14 @@ static void f_wipe_registers(void)
 }
 
 const struct aead_kernel aead_avx512_kernel = {
-	.n_lanes = 16,
+	.n_lanes = 32,
 	.lanes_granule = 4,
+	.n_lanes_part = 20,
 	.n_mac_lanes = LANES,
 	.mac_lane_max_len = 320,
 	.mac_lane_max_len_burst = 320,
-	.mac_room = CHACHA_DOUBLE_ROUNDS * MAC_STEP_LEN,
+	.mac_lanes_worth = LANES,
+	.mac_room = 2 * CHACHA_DOUBLE_ROUNDS * MAC_STEP_LEN,
 	.mac_setup_cost = 510,
 	.mac_row_cost = 190,
 	.chacha = f_chacha,

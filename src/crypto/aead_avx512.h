@@ -55,10 +55,9 @@ ALWAYS_INLINE void state_set_key(struct aead_context *x, const uint8_t *key)
 }
 
 /* Every lane has a key of its own. */
-ALWAYS_INLINE void state_set_keys(struct aead_context *x, const uint8_t *const k[16])
+ALWAYS_INLINE void rows_set_keys(uint32_t (*rows)[CHACHA_ROW_LANES], const uint8_t *const k[16])
 {
 	__m512i v[8];
-	state_set_key(x, k[0]); /* for the constants */
 	for (int i = 0; i < 4; i++, k += 4) {
 		v[i] = load_quarters(k[0], k[1], k[2], k[3]);
 		v[4 + i] = load_quarters(k[0] + 16, k[1] + 16, k[2] + 16, k[3] + 16);
@@ -66,34 +65,42 @@ ALWAYS_INLINE void state_set_keys(struct aead_context *x, const uint8_t *const k
 	transpose_words(v);
 	transpose_words(v + 4);
 	for (int i = 0; i < 8; i++)
-		_mm512_store_si512(x->state[4 + i], v[i]);
-	x->key = NULL;
+		_mm512_store_si512(rows[4 + i], v[i]);
 }
 
 /* Lane 4 * k + c sits in element 4 * c + k of each row: chacha_transpose() undoes it. */
-ALWAYS_INLINE void state_set_lanes(struct aead_context *x, const struct chacha_lanes *l)
+ALWAYS_INLINE void rows_set_nonces(uint32_t (*rows)[CHACHA_ROW_LANES], const uint32_t (*nonce)[4])
 {
 	__m512i v[4];
-	if (l->has_one_key)
-		state_set_key(x, l->key[0]);
-	else
-		state_set_keys(x, l->key);
 	for (int i = 0; i < 4; i++)
-		v[i] = _mm512_load_si512(&l->nonce[4 * i]);
+		v[i] = _mm512_load_si512(nonce[4 * i]);
 	transpose_words(v);
 	for (int i = 0; i < 4; i++)
-		_mm512_store_si512(x->state[12 + i], v[i]);
+		_mm512_store_si512(rows[12 + i], v[i]);
 }
 
-ALWAYS_INLINE void state_set_run(struct aead_context *x, const struct chacha_run *run)
+/* From lane @from on. */
+ALWAYS_INLINE void state_set_lanes(struct aead_context *x, const struct chacha_lanes *l,
+				   unsigned from)
+{
+	state_set_key(x, l->key[from]);
+	if (!l->has_one_key) {
+		rows_set_keys(x->state, l->key + from);
+		x->key = NULL;
+	}
+	rows_set_nonces(x->state, l->nonce + from);
+}
+
+/* Nonces of consecutive blocks, from block @first of the run on. */
+ALWAYS_INLINE void rows_set_run(uint32_t (*rows)[CHACHA_ROW_LANES], const struct chacha_run *run,
+				int first)
 {
 	const __m512i lane =
 		_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-	const __m512i first = _mm512_set1_epi32((int)run->nonce[0]);
-	state_set_key(x, run->key);
-	_mm512_store_si512(x->state[12], _mm512_add_epi32(first, lane));
+	const __m512i base = _mm512_set1_epi32((int)run->nonce[0] + first);
+	_mm512_store_si512(rows[12], _mm512_add_epi32(base, lane));
 	for (int i = 1; i < 4; i++)
-		_mm512_store_si512(x->state[12 + i], _mm512_set1_epi32((int)run->nonce[i]));
+		_mm512_store_si512(rows[12 + i], _mm512_set1_epi32((int)run->nonce[i]));
 }
 
 /* The ten double rounds over zmm0 - zmm15 with the steps of Poly1305 woven in, as text because
@@ -184,25 +191,28 @@ ALWAYS_INLINE void chacha_transpose(__m512i v[16])
 		v[i] = w[i];
 }
 
-static inline void avx512_chacha_run(const struct chacha_run *run, struct aead_context *x)
+/* Sixteen lanes from @from on, or sixteen blocks of a run; spans are absorbed meanwhile. */
+ALWAYS_INLINE void chacha_lanes_16(const struct chacha_lanes *l, unsigned from,
+				   struct aead_context *x)
 {
 	__m512i v[16];
-	state_set_run(x, run);
+	state_set_lanes(x, l, from);
 	chacha_16(v, x);
 	chacha_transpose(v);
-	xor_store(run->dst, run->first, v[0]);
-	for (int i = 1; i < 16; i++)
-		xor_store(run->dst + 64 * i, run->src + 64 * i, v[i]);
+	for (unsigned i = 0; i < 16; i++)
+		xor_store(l->dst[from + i], l->src[from + i], v[i]);
 }
 
-static inline void chacha_lanes_16(const struct chacha_lanes *l, struct aead_context *x)
+ALWAYS_INLINE void chacha_run_16(const struct chacha_run *run, int from, struct aead_context *x)
 {
 	__m512i v[16];
-	state_set_lanes(x, l);
+	state_set_key(x, run->key);
+	rows_set_run(x->state, run, from);
 	chacha_16(v, x);
 	chacha_transpose(v);
 	for (int i = 0; i < 16; i++)
-		xor_store(l->dst[i], l->src[i], v[i]);
+		xor_store(run->dst + 64 * (from + i),
+			  from + i ? run->src + 64 * (from + i) : run->first, v[i]);
 }
 
 ALWAYS_INLINE void row_round(__m512i v[4])
@@ -227,18 +237,18 @@ ALWAYS_INLINE void row_shift(__m512i v[4], const bool back)
 
 /* Up to twelve blocks, a row of four blocks per vector: more instructions per block than
  * chacha_16(), but far less time for a few. */
-ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, struct aead_context *x,
+ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, const int from, struct aead_context *x,
 			       const int n_vectors)
 {
 	__m512i v[3][4], in[3][4];
 
 	for (int i = 0; i < n_vectors; i++) {
-		const uint8_t *const *k = &l->key[4 * i];
+		const uint8_t *const *k = &l->key[from + 4 * i];
 		in[i][0] = _mm512_broadcast_i32x4(
 			_mm_setr_epi32(0x61707865, 0x3320646e, 0x79622d32, 0x6b206574));
 		in[i][1] = load_quarters(k[0], k[1], k[2], k[3]);
 		in[i][2] = load_quarters(k[0] + 16, k[1] + 16, k[2] + 16, k[3] + 16);
-		in[i][3] = _mm512_load_si512(&l->nonce[4 * i]);
+		in[i][3] = _mm512_load_si512(&l->nonce[from + 4 * i]);
 		for (int j = 0; j < 4; j++)
 			v[i][j] = in[i][j];
 	}
@@ -258,25 +268,7 @@ ALWAYS_INLINE void chacha_rows(const struct chacha_lanes *l, struct aead_context
 			v[i][j] = _mm512_add_epi32(v[i][j], in[i][j]);
 		transpose_quarters(v[i]);
 		for (int j = 0; j < 4; j++)
-			xor_store(l->dst[4 * i + j], l->src[4 * i + j], v[i][j]);
-	}
-}
-
-static inline void avx512_chacha(const struct chacha_lanes *lanes, unsigned n,
-				 struct aead_context *x)
-{
-	switch (n) {
-	case 16:
-		chacha_lanes_16(lanes, x);
-		break;
-	case 12:
-		chacha_rows(lanes, x, 3);
-		break;
-	case 8:
-		chacha_rows(lanes, x, 2);
-		break;
-	default:
-		chacha_rows(lanes, x, 1);
+			xor_store(l->dst[from + 4 * i + j], l->src[from + 4 * i + j], v[i][j]);
 	}
 }
 

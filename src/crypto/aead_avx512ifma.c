@@ -3,8 +3,8 @@
  * vpmadd52. A lane's limb products are 52 bits low and 52 bits high; high halves weigh 2^52 =
  * 2^8 * 2^44 of the limb they came from, hence the shift by 8 (10 for the top limb) in carry(). */
 #include "base/cpu.h"
-#include "crypto/aead_avx512.h"
 #include "crypto/aead_impl.h"
+#include "crypto/aead_wide_avx512.h"
 
 struct fe {
 	__m512i l[3];
@@ -164,12 +164,14 @@ static void ifma_wipe_registers(void)
 }
 
 const struct aead_kernel aead_avx512ifma_kernel = {
-	.n_lanes = 16,
+	.n_lanes = 32,
 	.lanes_granule = 4,
+	.n_lanes_part = 20,
 	.n_mac_lanes = LANES,
 	.mac_lane_max_len = 320,
 	.mac_lane_max_len_burst = 2048,
-	.mac_room = CHACHA_DOUBLE_ROUNDS * MAC_STEP_LEN,
+	.mac_lanes_worth = LANES / 2,
+	.mac_room = 2 * CHACHA_DOUBLE_ROUNDS * MAC_STEP_LEN,
 	.mac_setup_cost = 270,
 	.mac_row_cost = 100,
 	.chacha = ifma_chacha,

@@ -113,7 +113,8 @@ static void queue_init(struct queue *q, const struct aead_kernel *kernel, struct
 /* Unused lanes up to the next size the kernel takes compute something and throw it away. */
 static void queue_pad(struct queue *q)
 {
-	for (; q->n % q->kernel->lanes_granule; q->n++) {
+	const struct aead_kernel *k = q->kernel;
+	for (; q->n % k->lanes_granule || (q->n > k->n_lanes_part && q->n < k->n_lanes); q->n++) {
 		q->lanes.key[q->n] = q->lanes.key[0];
 		q->lanes.src[q->n] = zeros;
 		q->lanes.dst[q->n] = q->bounce[q->n];
@@ -281,11 +282,13 @@ static inline void queue_bounced(struct queue *q, const struct packet *p, size_t
 	q->fixup[q->n_fixups++] = (struct fixup){ dst, (uint8_t)lane, (uint8_t)len };
 }
 
-static void chunk_init(struct chunk *c, const struct aead_kernel *kernel, size_t n)
+/* For @n packets, @n_long of them with more text than mac_lane_max_len. */
+static void chunk_init(struct chunk *c, const struct aead_kernel *kernel, size_t n, size_t n_long)
 {
-	feed_init(&c->feed, kernel, &c->context.cursor, n);
+	feed_init(&c->feed, kernel, &c->context.cursor, n, n_long);
 	queue_init(&c->queue, kernel, c);
 	c->context.key = NULL;
+	c->context.has_used_high = false;
 	c->n = c->n_stashed = 0;
 }
 
@@ -319,6 +322,10 @@ static void chunk_wipe(struct chunk *c)
 {
 	aead_wipe(c->context.state, sizeof(c->context.state));
 	aead_wipe(c->context.scratch, sizeof(c->context.scratch));
+	if (c->context.has_used_high) {
+		aead_wipe(c->context.high, sizeof(c->context.high));
+		aead_wipe(c->context.high_out, sizeof(c->context.high_out));
+	}
 	aead_wipe(c->queue.bounce, c->queue.n_bounced * sizeof(c->queue.bounce[0]));
 	aead_wipe(c->one_time_key, c->n * sizeof(c->one_time_key[0]));
 	aead_wipe(c->stash, c->n_stashed * sizeof(c->stash[0]));
@@ -513,12 +520,35 @@ static __attribute__((noinline)) void open_chunk(struct chunk *c, struct aead_op
 	queue_flush(&c->queue);
 }
 
+static inline size_t seal_text_len(const struct aead_seal_job *job)
+{
+	return (size_t)job->in_len[0] + job->in_len[1] + job->pad_len;
+}
+
+static size_t seal_count_long(const struct aead_kernel *kernel, const struct aead_seal_job *job,
+			      size_t n)
+{
+	size_t n_long = 0;
+	for (size_t i = 0; i < n; i++)
+		n_long += seal_text_len(&job[i]) > kernel->mac_lane_max_len;
+	return n_long;
+}
+
+static size_t open_count_long(const struct aead_kernel *kernel, const struct aead_open_job *job,
+			      size_t n)
+{
+	size_t n_long = 0;
+	for (size_t i = 0; i < n; i++)
+		n_long += job[i].in_len > kernel->mac_lane_max_len + AEAD_TAG_LEN;
+	return n_long;
+}
+
 void aead_burst_seal(const struct aead_kernel *kernel, const struct aead_seal_job *job, size_t n)
 {
 	struct chunk c; /* here, so that all below it is short enough to be wiped */
 	for (size_t done = 0; done < n; done += FEED_MAX) {
 		const size_t now = MIN(n - done, (size_t)FEED_MAX);
-		chunk_init(&c, kernel, now);
+		chunk_init(&c, kernel, now, seal_count_long(kernel, job + done, now));
 		seal_chunk(&c, job + done, now);
 		chunk_wipe(&c);
 	}
@@ -529,7 +559,7 @@ void aead_burst_open(const struct aead_kernel *kernel, struct aead_open_job *job
 	struct chunk c;
 	for (size_t done = 0; done < n; done += FEED_MAX) {
 		const size_t now = MIN(n - done, (size_t)FEED_MAX);
-		chunk_init(&c, kernel, now);
+		chunk_init(&c, kernel, now, open_count_long(kernel, job + done, now));
 		open_chunk(&c, job + done, now);
 		chunk_wipe(&c);
 	}

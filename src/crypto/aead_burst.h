@@ -23,7 +23,8 @@
 
 enum {
 	CHACHA_BLOCK_LEN = 64,
-	CHACHA_LANES_MAX = 16,
+	CHACHA_LANES_MAX = 32,
+	CHACHA_ROW_LANES = 16, /* of them in a row of struct aead_context */
 	CHACHA_DOUBLE_ROUNDS = 10,
 	MAC_LANES_MAX = 8,
 	/* Chains advance by three Poly1305 blocks each, as instructions fit between those of one
@@ -76,19 +77,25 @@ struct mac_lane {
 struct aead_context {
 	/* Words of the ChaCha20 state as the kernel wants them; those of the constants and of the key
 	 * stay while blocks have the same one. */
-	_Alignas(64) uint32_t state[16][CHACHA_LANES_MAX];
-	_Alignas(64) uint32_t scratch[4][CHACHA_LANES_MAX];
+	_Alignas(64) uint32_t state[16][CHACHA_ROW_LANES];
+	_Alignas(64) uint32_t scratch[4][CHACHA_ROW_LANES];
+	/* The lanes that no longer fit in a row; rows of the key only if there is more than one. */
+	_Alignas(64) uint32_t high[16][CHACHA_ROW_LANES];
+	_Alignas(64) uint32_t high_out[16][CHACHA_ROW_LANES];
 	const uint8_t *key; /* or NULL */
+	bool has_used_high;
 	struct mac_cursor cursor;
 };
 
 struct aead_kernel {
 	unsigned n_lanes;       /* ChaCha20 blocks at once, at most CHACHA_LANES_MAX */
-	unsigned lanes_granule; /* chacha() may be called with any multiple of it */
+	unsigned lanes_granule; /* chacha() may be called with any multiple of it, up to */
+	unsigned n_lanes_part;  /* this many, and with all lanes */
 	unsigned n_mac_lanes;   /* at most MAC_LANES_MAX */
 	/* Messages up to this length are for the lanes; the second figure holds when there are
-	 * enough messages to fill them. Longer ones are for the chains, if the kernel has any. */
+	 * mac_lanes_worth messages. Longer ones are for the chains, if the kernel has any. */
 	size_t mac_lane_max_len, mac_lane_max_len_burst;
+	unsigned mac_lanes_worth;
 	size_t mac_room; /* bytes per chain that chacha_run() absorbs */
 	/* Cycles that mac_lanes() takes, and per 64 bytes of the longest message. Roughly: they
 	 * are compared with SCALAR_BLOCK_COST. */

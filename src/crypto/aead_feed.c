@@ -9,18 +9,25 @@ enum {
 	SCALAR_BLOCK_COST = 12, /* cycles of poly1305_block() on most CPUs */
 };
 
+static inline void feed_lanes_empty(struct feed_lanes *l)
+{
+	l->n = 0;
+	l->n_blocks = l->longest = 0;
+}
+
 void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_cursor *cursor,
-	       size_t n)
+	       size_t n, size_t n_long)
 {
 	f->kernel = kernel;
 	f->cursor = cursor;
-	f->short_max_len = n < kernel->n_mac_lanes ? kernel->mac_lane_max_len
-						   : kernel->mac_lane_max_len_burst;
+	f->short_max_len = n_long < kernel->mac_lanes_worth ? kernel->mac_lane_max_len
+							    : kernel->mac_lane_max_len_burst;
 	f->n_incomplete = (unsigned)n;
 	f->limit = f->next = 0;
 	f->single = f->power_of = NULL;
-	f->n_lane = f->n_spans = f->n_done = 0;
-	f->lane_blocks = f->lane_longest = 0;
+	f->n_spans = f->n_done = 0;
+	for (int i = 0; i < 2; i++)
+		feed_lanes_empty(&f->lanes[i]);
 	f->has_run_lanes = false;
 	memset(&f->nobody, 0, sizeof(f->nobody));
 	/* the cursor always has a span to stand on */
@@ -62,45 +69,50 @@ static void mac_finish(struct mac *m)
 	m->is_done = true;
 }
 
-/* The waiting short messages; by lanes if that is expected to be faster. */
-static void feed_run_lanes(struct feed *f)
+/* The short messages that wait; by lanes if that is expected to be faster. */
+static void feed_run_lanes(struct feed *f, struct feed_lanes *l)
 {
 	static const uint8_t zeros[POLY1305_KEY_LEN];
 	const struct aead_kernel *k = f->kernel;
-	const size_t lane_cost = k->mac_setup_cost + (f->lane_longest / 64 + 1) * k->mac_row_cost;
-	const size_t scalar_cost = SCALAR_BLOCK_COST * (f->lane_blocks + 2 * f->n_lane);
+	const size_t lane_cost = k->mac_setup_cost + (l->longest / 64 + 1) * k->mac_row_cost;
+	const size_t scalar_cost = SCALAR_BLOCK_COST * (l->n_blocks + 2 * l->n);
 	struct mac_lane *lane[MAC_LANES_MAX];
 	uint8_t unused[AEAD_TAG_LEN];
 	struct mac_lane nobody = { .text = zeros, .one_time_key = zeros, .tag = unused };
 
 	if (scalar_cost <= lane_cost) {
-		for (unsigned i = 0; i < f->n_lane; i++) {
-			mac_begin(f->lane[i]);
-			mac_finish(f->lane[i]);
+		for (unsigned i = 0; i < l->n; i++) {
+			mac_begin(l->message[i]);
+			mac_finish(l->message[i]);
 		}
 	} else {
-		for (unsigned i = 0; i < f->n_lane; i++) {
-			aead_test_one_time_key(f->lane[i]->lane.one_time_key);
-			lane[i] = &f->lane[i]->lane;
+		for (unsigned i = 0; i < l->n; i++) {
+			aead_test_one_time_key(l->message[i]->lane.one_time_key);
+			lane[i] = &l->message[i]->lane;
 		}
-		for (unsigned i = f->n_lane; i < k->n_mac_lanes; i++)
+		for (unsigned i = l->n; i < k->n_mac_lanes; i++)
 			lane[i] = &nobody;
 		k->mac_lanes(lane);
 		f->has_run_lanes = true;
-		for (unsigned i = 0; i < f->n_lane; i++)
-			f->lane[i]->is_done = true;
+		for (unsigned i = 0; i < l->n; i++)
+			l->message[i]->is_done = true;
 	}
-	f->n_lane = 0;
-	f->lane_blocks = f->lane_longest = 0;
+	feed_lanes_empty(l);
+}
+
+static inline struct feed_lanes *feed_lanes_of(struct feed *f, const struct mac *m)
+{
+	return &f->lanes[m->lane.text_len > f->kernel->mac_lane_max_len];
 }
 
 static inline void feed_add_lane(struct feed *f, struct mac *m)
 {
-	f->lane[f->n_lane++] = m;
-	f->lane_blocks += mac_blocks(m->lane.text_len);
-	f->lane_longest = MAX(f->lane_longest, m->lane.text_len);
-	if (f->n_lane == f->kernel->n_mac_lanes)
-		feed_run_lanes(f);
+	struct feed_lanes *l = feed_lanes_of(f, m);
+	l->message[l->n++] = m;
+	l->n_blocks += mac_blocks(m->lane.text_len);
+	l->longest = MAX(l->longest, m->lane.text_len);
+	if (l->n == f->kernel->n_mac_lanes)
+		feed_run_lanes(f, l);
 }
 
 static inline void span_set_chain(struct mac_span *s, int chain, struct poly1305 *p,
@@ -289,7 +301,7 @@ void feed_complete(struct feed *f, struct mac *m)
 		while (!m->is_done && f->next < f->limit && mac_is_short(f, f->message[f->next]))
 			feed_add_lane(f, f->message[f->next++]);
 		if (!m->is_done)
-			feed_run_lanes(f);
+			feed_run_lanes(f, feed_lanes_of(f, m));
 		return;
 	}
 	while (!m->is_done) {

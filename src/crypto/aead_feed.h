@@ -32,6 +32,13 @@ struct span_info {
 	uint64_t power[3];      /* split: r^(blocks of the later half) */
 };
 
+/* Short messages that wait for a full set of lanes. */
+struct feed_lanes {
+	struct mac *message[MAC_LANES_MAX];
+	unsigned n;
+	size_t n_blocks, longest; /* of them: blocks to absorb, bytes of the longest */
+};
+
 struct feed {
 	const struct aead_kernel *kernel;
 	struct mac_cursor *cursor;     /* of the kernel's context */
@@ -41,11 +48,10 @@ struct feed {
 	unsigned n_incomplete;         /* of which not all was offered */
 	unsigned limit, next; /* messages from next to limit - 1 are there, offer them as needed */
 	struct mac *single;   /* a long message that has no partner */
-	struct mac *lane[MAC_LANES_MAX]; /* waiting for a full set of lanes */
 	bool has_run_lanes;
-	unsigned n_lane;
-	size_t lane_blocks, lane_longest; /* of them: blocks to absorb, bytes of the longest */
-	unsigned n_spans, n_done;         /* since the beginning */
+	struct feed_lanes lanes[2]; /* up to mac_lane_max_len bytes, and longer: a long message
+	                             * would make lanes of short ones wait */
+	unsigned n_spans, n_done;   /* since the beginning */
 	struct mac_span span[FEED_SPANS];
 	struct span_info info[FEED_SPANS];
 	struct poly1305 side[FEED_SPANS]; /* h of the later half of a split */
@@ -55,9 +61,9 @@ struct feed {
 	uint64_t power[3];
 };
 
-/* For @n messages. */
+/* For @n messages, of which @n_long are longer than the kernel's mac_lane_max_len. */
 void feed_init(struct feed *f, const struct aead_kernel *kernel, struct mac_cursor *cursor,
-	       size_t n);
+	       size_t n, size_t n_long);
 void feed_wipe(struct feed *f);
 
 /* The first @len bytes of @m and its one-time key are there. Short messages: all of them. */

@@ -277,9 +277,11 @@ static void neon_wipe_registers(void)
 const struct aead_kernel aead_neon_kernel = {
 	.n_lanes = 4,
 	.lanes_granule = 1,
+	.n_lanes_part = 4,
 	.n_mac_lanes = LANES,
 	.mac_lane_max_len = SIZE_MAX,
 	.mac_lane_max_len_burst = SIZE_MAX,
+	.mac_lanes_worth = LANES,
 	.mac_setup_cost = 400,
 	.mac_row_cost = 70,
 	.chacha = neon_chacha,

@@ -98,6 +98,12 @@ _Static_assert(offsetof(struct poly1305, h) == 16, "");
 	MAC_STORE
 /* clang-format on */
 
+/* Whether anything is left to absorb; a span without a successor may be at its end. */
+ALWAYS_INLINE bool mac_has_steps(const struct mac_cursor *c)
+{
+	return c->at < c->span->len || c->span->next;
+}
+
 /* One step, if there is any left. */
 ALWAYS_INLINE void mac_step(struct mac_cursor *c)
 {
