@@ -11,6 +11,7 @@ struct contender {
 	const char *name;
 	void (*seal)(const struct aead_seal_job *job, size_t n);
 	void (*open)(struct aead_open_job *job, size_t n);
+	const char *(*version)(void); /* of a library; or NULL */
 };
 
 enum {

@@ -61,6 +61,23 @@ static double tsc_per_ns(void)
 #endif
 }
 
+/* Clock cycles per nanosecond now: an addition that waits for the one before takes a cycle. */
+static double core_per_ns(void)
+{
+	enum { N = 100000 };
+	double best = 0;
+	for (int i = 0; i < 50; i++) {
+		uint64_t t0 = now_ns(), x = 0;
+		for (int k = 0; k < N; k++) {
+			x++;
+			__asm__ volatile("" : "+r"(x));
+		}
+		double per_ns = N / (double)(now_ns() - t0);
+		best = per_ns > best ? per_ns : best;
+	}
+	return best;
+}
+
 static uint32_t packet_len(uint32_t length, size_t i)
 {
 	static const uint16_t imix[12] = { 64, 576, 64, 64, 576, 64, 1420, 64, 576, 64, 64, 576 };
@@ -171,21 +188,34 @@ static double mean_len(uint32_t length)
 	return sum / 12;
 }
 
+struct clocks {
+	double tsc, core; /* per nanosecond */
+};
+
+static void print_json(const struct cell *cell, const struct contender *c, double ns,
+		       const struct clocks *clocks, bool is_first)
+{
+	const double len = mean_len(cell->length);
+	printf("%s{\"op\":\"%s\",\"cache\":\"%s\",\"length\":\"%s%.0u\",\"burst\":%u,"
+	       "\"name\":\"%s\",\"ns\":%.1f,\"tsc_per_byte\":%.3f,\"cycles_per_byte\":%.3f",
+	       is_first ? "[\n" : ",\n", cell->is_open ? "open" : "seal",
+	       cell->is_cold ? "cold" : "warm", cell->length ? "" : "imix", cell->length,
+	       cell->burst, c->name, ns, ns * clocks->tsc / len, ns * clocks->core / len);
+	if (c->version)
+		printf(",\"version\":\"%s\"", c->version());
+	putchar('}');
+}
+
 static void print_cell(const struct options *o, const struct cell *cell, const struct contender *c,
-		       size_t n_c, const double *ns, double tsc)
+		       size_t n_c, const double *ns, const struct clocks *clocks)
 {
 	static bool has_printed;
 	for (size_t i = 0; i < n_c; i++) {
-		double cpb = ns[i] * tsc / mean_len(cell->length);
 		if (o->json)
-			printf("%s{\"op\":\"%s\",\"cache\":\"%s\",\"length\":\"%s%.0u\",\"burst\":%"
-			       "u,"
-			       "\"name\":\"%s\",\"ns\":%.1f,\"tsc_per_byte\":%.3f}",
-			       has_printed ? ",\n" : "[\n", cell->is_open ? "open" : "seal",
-			       cell->is_cold ? "cold" : "warm", cell->length ? "" : "imix",
-			       cell->length, cell->burst, c[i].name, ns[i], cpb);
+			print_json(cell, &c[i], ns[i], clocks, !has_printed);
 		else
-			printf("%s%8.1f (%5.2f)", i ? " " : "", ns[i], cpb);
+			printf("%s%8.1f (%5.2f)", i ? " " : "", ns[i],
+			       ns[i] * clocks->tsc / mean_len(cell->length));
 		has_printed = true;
 	}
 	if (!o->json)
@@ -205,7 +235,7 @@ static void print_title(const struct options *o, bool is_open, bool is_cold,
 }
 
 static int bench_cell(const struct options *o, const struct cell *cell, const struct contender *c,
-		      size_t n_c, double tsc)
+		      size_t n_c, const struct clocks *clocks)
 {
 	double ns[CONTENDERS_MAX];
 	struct packets p CLEANUP(packets_free) = { 0 };
@@ -223,7 +253,7 @@ static int bench_cell(const struct options *o, const struct cell *cell, const st
 		else
 			printf("%6u %5u ", cell->length, cell->burst);
 	}
-	print_cell(o, cell, c, n_c, ns, tsc);
+	print_cell(o, cell, c, n_c, ns, clocks);
 	fflush(stdout);
 	return 0;
 }
@@ -231,7 +261,7 @@ static int bench_cell(const struct options *o, const struct cell *cell, const st
 static int bench_table(const struct options *o, bool is_open, bool is_cold,
 		       const struct contender *c, size_t n_c)
 {
-	double tsc = tsc_per_ns();
+	const struct clocks clocks = { tsc_per_ns(), core_per_ns() };
 	print_title(o, is_open, is_cold, c, n_c);
 	for (size_t l = 0; l < ARRAY_SIZE(lengths); l++) {
 		for (size_t b = 0; b < ARRAY_SIZE(bursts); b++) {
@@ -242,7 +272,7 @@ static int bench_table(const struct options *o, bool is_open, bool is_cold,
 				continue;
 			if (cell.length == IMIX && cell.burst < 4)
 				continue; /* too few to be a mixture */
-			int r = bench_cell(o, &cell, c, n_c, tsc);
+			int r = bench_cell(o, &cell, c, n_c, &clocks);
 			if (r < 0)
 				return r;
 		}
@@ -253,7 +283,7 @@ static int bench_table(const struct options *o, bool is_open, bool is_cold,
 static int bench_all(const struct options *o)
 {
 	const struct contender portable[] = {
-		{ "ref", aead_select(0)->seal_burst, aead_select(0)->open_burst },
+		{ "portable", aead_select(0)->seal_burst, aead_select(0)->open_burst, NULL },
 		rival_sodium_portable,
 	};
 	for (int op = 0; op < 2; op++) {
@@ -268,7 +298,8 @@ static int bench_all(const struct options *o)
 	for (size_t i = 0; aead_impls[i]; i++) {
 		const struct aead_impl *k = aead_impls[i];
 		if (!(k->cpu & ~cpu_features()))
-			c[n_c++] = (struct contender){ k->name, k->seal_burst, k->open_burst };
+			c[n_c++] =
+				(struct contender){ k->name, k->seal_burst, k->open_burst, NULL };
 	}
 	size_t n_rivals = rivals_start(rival);
 	for (size_t i = 0; i < n_rivals; i++)

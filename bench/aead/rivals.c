@@ -8,6 +8,7 @@
 #include <sodium.h>
 
 #ifdef HAVE_OPENSSL
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #endif
 #ifdef HAVE_IPSEC_MB
@@ -47,12 +48,14 @@ const struct contender rival_sodium_portable = {
 	.name = "sodium-portable",
 	.seal = rival_sodium_seal,
 	.open = rival_sodium_open,
+	.version = sodium_version_string,
 };
 
 static const struct contender rival_sodium = {
 	.name = "sodium",
 	.seal = rival_sodium_seal,
 	.open = rival_sodium_open,
+	.version = sodium_version_string,
 };
 
 #ifdef HAVE_OPENSSL
@@ -97,10 +100,16 @@ static void rival_openssl_open(struct aead_open_job *job, size_t n)
 	}
 }
 
+static const char *openssl_version(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION_STRING);
+}
+
 static const struct contender rival_openssl = {
 	.name = "openssl",
 	.seal = rival_openssl_seal,
 	.open = rival_openssl_open,
+	.version = openssl_version,
 };
 #endif
 
@@ -160,6 +169,7 @@ static const struct contender rival_ipsec = {
 	.name = "ipsec-mb",
 	.seal = rival_ipsec_seal,
 	.open = rival_ipsec_open,
+	.version = imb_get_version_str,
 };
 #endif
 

@@ -23,7 +23,9 @@ def aead(options):
     found = []
     for m in helpers.run(AEAD, *aead_arguments(options), timeout=options.time_limit or LIMIT_SEC):
         length = str(m["length"])
-        also = {"cycles/byte": m["tsc_per_byte"]}
+        also = {"TSC cycles/byte": m["tsc_per_byte"]}
+        if "cycles_per_byte" in m:
+            also["cycles/byte"] = m["cycles_per_byte"]
         if length.isdigit():
             also["ns/byte"] = m["ns"] / int(length)
         size = f"{length} bytes" if length.isdigit() else length.upper()
@@ -32,7 +34,8 @@ def aead(options):
             "group": f"{m['op']}, {size}, caches {m['cache']}",
             "label": f"{m['name']}, burst of {m['burst']}", "value": m["ns"], "unit": "ns",
             "better": "lower", "also": also,
-            "parameters": {k: m[k] for k in ("op", "cache", "length", "burst", "name")}})
+            "parameters": {k: m[k] for k in ("op", "cache", "length", "burst", "name", "version")
+                           if k in m}})
     return sorted(found, key=lambda m: m["group"])
 
 

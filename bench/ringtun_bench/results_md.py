@@ -10,7 +10,7 @@ end."""
 import os
 import re
 
-from . import machine, table
+from . import aead_md, machine, table
 from .errors import BenchError, UsageError
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}$")
@@ -53,29 +53,7 @@ def tunnel(document):
 
 
 def aead(document):
-    """A table per operation and cache state: kernels against lengths, nanoseconds per packet at the
-    largest burst."""
-    lines = [f"{made_on(document)}; nanoseconds per packet, with nanoseconds per byte in brackets."]
-    found = [m["parameters"] | {"ns": m["value"], "per_byte": m["also"].get("ns/byte")}
-             for m in document["measurements"]]
-    for op, cache in dict.fromkeys((m["op"], m["cache"]) for m in found):
-        here = [m for m in found if (m["op"], m["cache"]) == (op, cache)]
-        burst = max(m["burst"] for m in here)
-        here = [m for m in here if m["burst"] == burst]
-        lengths = list(dict.fromkeys(m["length"] for m in here))
-        cells = {(m["name"], m["length"]): m for m in here}
-        rows = [("kernel or library", *(str(x) for x in lengths))]
-        for name in dict.fromkeys(m["name"] for m in here):
-            rows.append((name, *(aead_cell(cells.get((name, x))) for x in lengths)))
-        lines += ["", f"### {op}, caches {cache}, bursts of {burst}", "", *table.markdown(rows)]
-    return lines
-
-
-def aead_cell(found):
-    if not found:
-        return table.UNKNOWN
-    per_byte = f" ({found['per_byte']:.2f})" if found["per_byte"] else ""
-    return table.number(found["ns"]) + per_byte
+    return [f"{made_on(document)}.", "", *aead_md.lines(document)]
 
 
 def micro(document):

@@ -217,7 +217,7 @@ def markdown(directory):
 def sections(directory):
     path = write(directory, "R.md", "# Mine\n")
     one = {"name": "seal", "group": "g", "label": "avx2, burst of 8", "value": 90.0, "unit": "ns",
-           "better": "lower", "also": {"ns/byte": 1.4},
+           "better": "lower", "also": {"cycles/byte": 1.4},
            "parameters": {"op": "seal", "cache": "warm", "length": "64", "burst": 8, "name": "avx2"}}
     aead = {**result_document(case_names=()), "kind": "aead", "measurements": [one]}
     for _ in range(2):
@@ -228,7 +228,7 @@ def sections(directory):
     with open(path) as f:
         text = f.read()
     expect(text.startswith("# Mine\n\n<!--"), text)
-    for words in ("| avx2 | 90.0 (1.40) |", "| g | avx2, burst of 8 | 90.0 | ns |", "| 10000 peers | 1 |",
+    for words in ("| 64 | 8 | 90.0 (1.40) |", "| g | avx2, burst of 8 | 90.0 | ns |", "| 10000 peers | 1 |",
                   *(results_md.begin(n) for n in ("aead", "micro", "scale"))):
         equal((words, text.count(words)), (words, 1))
     equal(run("section", "No Name", "--markdown", path, stdin=None, input="x").returncode, 2)
