@@ -123,7 +123,7 @@ static void replace_sockets(struct loop *l, struct udp_group *g)
 {
 	struct udp_group *old = l->sockets;
 
-	if (old) {
+	if (old && old->steering) {
 		unwatch(l, old->control4);
 		if (old->control6 >= 0)
 			unwatch(l, old->control6);
@@ -148,8 +148,11 @@ static int op_open_sockets(void *ctx, uint16_t port, uint32_t fwmark, uint16_t *
 	int r = udp_group_open(&g, &params);
 	if (r < 0)
 		return r;
-	r = watch(l, &l->udp4_handler, g->control4, udp_ready);
-	if (r == 0 && g->control6 >= 0)
+	/* Without steering they are worker 0's, under another number, and for sending only: what we
+	 * took from there could be a whole run of datagrams. */
+	if (g->steering)
+		r = watch(l, &l->udp4_handler, g->control4, udp_ready);
+	if (r == 0 && g->steering && g->control6 >= 0)
 		r = watch(l, &l->udp6_handler, g->control6, udp_ready);
 	if (r < 0) {
 		udp_group_close(g);

@@ -21,6 +21,7 @@ int worker_init(struct worker *w, const struct worker_params *params)
 	w->drops = &params->device->drops[params->index];
 	w->tun_fd = params->tun_fd;
 	w->wake_fd = params->wake_fd;
+	w->tun_writes_only = params->tun_writes_only;
 	w->vnet_hdr = params->vnet_hdr;
 	w->next_udp4 = -1;
 	w->next_udp6 = -1;
@@ -92,6 +93,7 @@ static int apply_sockets(struct worker *w)
 		return 0;
 
 	int r = w->io->ops->set_fds(w->io, &(struct io_fds){ .tun = w->tun_fd,
+							     .tun_writes_only = w->tun_writes_only,
 							     .udp4 = w->next_udp4,
 							     .udp6 = w->next_udp6,
 							     .wake = w->wake_fd });
@@ -213,6 +215,6 @@ void worker_loop(struct worker *w)
 	/* The clock ends with the thread; who asks for it then gets an error and no harm. */
 	atomic_store_explicit(&w->stats.has_clock, false, memory_order_relaxed);
 	/* io_uring lets go of the TUN and the sockets at once only when this thread asks for it. */
-	(void)w->io->ops->set_fds(w->io, &(struct io_fds){ -1, -1, -1, -1 });
+	(void)w->io->ops->set_fds(w->io, &(struct io_fds){ -1, -1, -1, -1, false });
 	rcu_thread_unregister();
 }

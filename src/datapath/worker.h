@@ -38,6 +38,7 @@ struct worker {
 	uint32_t index;
 	int tun_fd;
 	int wake_fd;
+	bool tun_writes_only; /* the queue is another worker's to read */
 	bool vnet_hdr;
 	bool other_sockets; /* no steering: datagrams of any session may come */
 
@@ -67,6 +68,7 @@ struct worker_params {
 	uint32_t index;
 	int tun_fd;
 	int wake_fd;
+	bool tun_writes_only;
 	bool vnet_hdr;
 	bool gro_tcp, gro_udp; /* coalesce towards the TUN */
 };

@@ -61,7 +61,8 @@ struct io;
 struct io_fds {
 	int tun;
 	int udp4, udp6;
-	int wake; /* eventfd that ends wait(); the engine reads it empty */
+	int wake;             /* eventfd that ends wait(); the engine reads it empty */
+	bool tun_writes_only; /* another engine reads it: two readers of a queue would reorder */
 };
 
 struct io_ops {

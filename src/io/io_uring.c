@@ -359,7 +359,7 @@ static void uring_destroy(struct io *io)
 	 * kernel refuses, and lets go tens of milliseconds after the ring is closed: that thread should
 	 * have taken them away itself, with set_fds(). */
 	if (e->uring.is_open)
-		(void)uring_set_fds(io, &(struct io_fds){ -1, -1, -1, -1 });
+		(void)uring_set_fds(io, &(struct io_fds){ -1, -1, -1, -1, false });
 	uring_close(&e->uring);
 	io_waiter_close(&e->waiter);
 	recv_side_close(&e->recv4);
@@ -402,7 +402,7 @@ int io_uring_create(struct io **ret_io, const struct io_params *params, struct i
 		return -ENOMEM;
 	uint32_t n_buffers = params->n_buffers ? MAX(params->n_buffers, 2U) : IO_DEFAULT_BUFFERS;
 	e->io.ops = &uring_ops;
-	e->fds = (struct io_fds){ -1, -1, -1, -1 };
+	e->fds = (struct io_fds){ -1, -1, -1, -1, false };
 	e->waiter.epoll_fd = -1;
 	e->stats = stats;
 	e->vnet_len = params->vnet_hdr ? IO_VNET_LEN : 0;

@@ -23,7 +23,7 @@ int io_waiter_set(struct io_waiter *w, const struct io_fds *fds)
 	int fd CLEANUP(close_fdp) = epoll_create1(EPOLL_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	int r = watch(fd, fds->tun, IO_TUN);
+	int r = watch(fd, fds->tun_writes_only ? -1 : fds->tun, IO_TUN);
 	if (r == 0)
 		r = watch(fd, fds->udp4, IO_UDP4);
 	if (r == 0)

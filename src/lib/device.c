@@ -290,7 +290,11 @@ static int open_eventfds(struct ringtun_device *d, uint32_t n_workers)
 
 static int create_engine(struct ringtun_device *d, struct worker *w)
 {
-	struct io_params p = { .fds = { w->tun_fd, -1, -1, w->wake_fd },
+	struct io_params p = { .fds = { .tun = w->tun_fd,
+					.udp4 = -1,
+					.udp6 = -1,
+					.tun_writes_only = w->tun_writes_only,
+					.wake = w->wake_fd },
 			       .vnet_hdr = w->vnet_hdr,
 			       .udp_gso = d->params.udp_gso != RINGTUN_OFF,
 			       .udp_gro = d->params.udp_gro != RINGTUN_OFF };
@@ -330,6 +334,7 @@ static int create_workers(struct ringtun_device *d, uint32_t n)
 			.index = i,
 			/* workers beyond the queues read nothing, but write to a shared one */
 			.tun_fd = d->tun.fd[i % d->tun.n_queues],
+			.tun_writes_only = i >= d->tun.n_queues,
 			.wake_fd = d->worker_wake_fds[i],
 			.vnet_hdr = d->tun.vnet_hdr,
 			.gro_tcp = d->tun.vnet_hdr && d->params.tun_tso != RINGTUN_OFF,

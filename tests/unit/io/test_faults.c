@@ -94,7 +94,7 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct tim
 
 static struct io_stats stats;
 static struct io_sender sender = { .stats = &stats, .gso = true };
-static const struct io_fds sockets = { -1, 3, 4, -1 };
+static const struct io_fds sockets = { .tun = -1, .udp4 = 3, .udp6 = 4, .wake = -1 };
 static struct endpoint to[3];
 static uint8_t data[65536];
 
@@ -261,7 +261,7 @@ Test(faults, failing_receives_do_not_stop_reception)
 	struct endpoint self = fixture_endpoint(AF_INET, 5555);
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	cr_assert(eq(int, bind(fd, &self.to.sa, sizeof(self.to.in4)), 0));
-	struct io_params p = { .fds = { -1, fd, -1, -1 } };
+	struct io_params p = { .fds = { .tun = -1, .udp4 = fd, .udp6 = -1, .wake = -1 } };
 	struct io *io;
 	cr_assert(eq(int, io_poll_create(&io, &p, &stats), 0));
 	for (int round = 1; round <= 40; round++) {
@@ -299,7 +299,7 @@ ParameterizedTest(int *error, faults, says_why_there_is_no_io_uring)
 	struct sock_fprog program = { .len = 4, .filter = code };
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	cr_assert(eq(int, prctl(PR_SET_SECCOMP, 2, &program, 0, 0), 0));
-	struct io_params p = { .fds = { -1, -1, -1, -1 } };
+	struct io_params p = { .fds = { .tun = -1, .udp4 = -1, .udp6 = -1, .wake = -1 } };
 	struct io *io = NULL;
 	/* An unknown flag is an old kernel, which is as good as none. */
 	cr_assert(eq(int, io_uring_create(&io, &p, &stats), *error == EINVAL ? -ENOSYS : -*error));
