@@ -12,7 +12,7 @@ from lib import report, traffic
 from lib.report import case, check
 from lib.tunnel import Tunnel
 
-SECONDS = 2.0
+SECONDS = 1.2
 BURST = 64
 SIZES = (16, 200, 1372)
 
@@ -85,9 +85,9 @@ def one_receive_cpu(ns):
     ns.run("sh", "-c", "for f in /sys/class/net/veth0/queues/rx-*/rps_cpus; do echo 1 >$f; done")
 
 
-def order(threads, engine, udp, tcp):
+def order(threads, engine, udp, tcp, *options):
     def run(lab):
-        args = ("-f", "--threads", str(threads), "--io", engine)
+        args = ("-f", "--threads", str(threads), "--io", engine, *options)
         t = Tunnel(lab, args_a=args, args_b=args)
         for end in (t.a, t.b):
             one_receive_cpu(end.ns)
@@ -112,10 +112,14 @@ def order(threads, engine, udp, tcp):
     return run
 
 
-for _threads, _engine, _udp, _tcp in ((1, "poll", 4, 4), (2, "uring", 6, 4), (4, "poll", 4, 6),
-                                      (8, "uring", 4, 4), (16, "uring", 6, 6), (16, "poll", 4, 4)):
-    case(f"pitfall 54 {_threads} workers, {_engine}: UDP over IPv{_udp} in order beside"
-         f" TCP over IPv{_tcp}, contents whole")(order(_threads, _engine, _udp, _tcp))
+for _threads in (1, 2, 4, 8, 16):
+    for _engine in ("uring", "poll"):
+        _udp, _tcp = (4, 6) if (_threads in (1, 4, 16)) == (_engine == "poll") else (6, 4)
+        case(f"pitfall 54 {_threads} workers, {_engine}: UDP over IPv{_udp} in order beside"
+             f" TCP over IPv{_tcp}, contents whole")(order(_threads, _engine, _udp, _tcp))
+for _threads, _options in ((4, "--multi-queue=off"), (2, "--steering=off")):
+    case(f"pitfall 54 {_threads} workers, {_options}: UDP over IPv4 in order beside TCP over IPv6,"
+         " contents whole")(order(_threads, "uring", 4, 6, _options))
 
 
 if __name__ == "__main__":

@@ -64,13 +64,13 @@ def peer(ifname):
 class End:
     """One end of a Tunnel."""
 
-    def __init__(self, ns, host, binary, args, env=None):
+    def __init__(self, ns, host, binary, args, env=None, **kw):
         self.ns = ns
         self.host = host
         self.keys = Keys()
         self.port = 51820
         self.v4, self.v6 = f"{INNER4}{host}", f"{INNER6}{host}"
-        self.daemon = ns.daemon(binary=binary, args=args, env=env)
+        self.daemon = ns.daemon(binary=binary, args=args, env=env, **kw)
         self.ifname = self.daemon.ifname
         self.conf = None
 
@@ -108,11 +108,11 @@ class Tunnel:
 
     def __init__(self, lab, binary_a=None, binary_b=None, outer=4, psk=False, mtu=None,
                  link_mtu=1500, args_a=("-f",), args_b=("-f",), both_endpoints=False, env_a=None,
-                 extra_a="", extra_b="", up=True):
+                 extra_a="", extra_b="", up=True, env_b=None, **kw):
         self.lab = lab
         ns_a, ns_b = lab.pair(mtu=link_mtu)
-        self.a = End(ns_a, 1, binary_a, args_a, env_a)
-        self.b = End(ns_b, 2, binary_b, args_b)
+        self.a = End(ns_a, 1, binary_a, args_a, env_a, **kw)
+        self.b = End(ns_b, 2, binary_b, args_b, env_b, **kw)
         self.psk = random_key() if psk else None
         self.outer = outer
         self.b.configure(self.b.interface_section(), self.b.peer_section(

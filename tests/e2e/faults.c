@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* Preloaded into the daemon: a kernel that refuses offloads while the daemon runs. UDP_SEGMENT sends fail
+ * with E2E_GSO_ERROR, writes of super-packets to the TUN with E2E_TUN_ERROR, both numbers of errno.h.
+ * Nothing else changes. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/udp.h>
+#include <linux/virtio_net.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <liburing.h>
+
+#define NOP_INJECT_RESULT 1U /* IORING_NOP_INJECT_RESULT, Linux 6.8; before, the answer is EINVAL */
+
+int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags);
+ssize_t write(int fd, const void *data, size_t len);
+ssize_t writev(int fd, const struct iovec *iov, int n);
+int io_uring_submit_and_get_events(struct io_uring *ring);
+
+static int error_of(const char *variable)
+{
+	const char *text = getenv(variable);
+	return text ? atoi(text) : 0;
+}
+
+static void *next(const char *name)
+{
+	void *f = dlsym(RTLD_NEXT, name);
+	if (!f)
+		abort();
+	return f;
+}
+
+/* -- UDP_SEGMENT --------------------------------------------------------------------------------- */
+
+static bool has_segment(struct msghdr *h)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c))
+		if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_SEGMENT)
+			return true;
+	return false;
+}
+
+/* As the kernel does it: what is in front of the refused one is sent. */
+int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags)
+{
+	static int (*real)(int, struct mmsghdr *, unsigned, int);
+	int error = error_of("E2E_GSO_ERROR");
+	unsigned n_good = 0;
+
+	if (!real)
+		real = next("sendmmsg");
+	while (n_good < n && !(error && has_segment(&m[n_good].msg_hdr)))
+		n_good++;
+	if (n_good > 0 || n == 0)
+		return real(fd, m, n_good, flags);
+	errno = error;
+	return -1;
+}
+
+/* -- super-packets to the TUN -------------------------------------------------------------------- */
+
+static bool is_super_packet(const void *data, size_t len)
+{
+	struct virtio_net_hdr h;
+
+	if (len < sizeof(h))
+		return false;
+	memcpy(&h, data, sizeof(h));
+	return h.flags == VIRTIO_NET_HDR_F_NEEDS_CSUM && h.gso_size &&
+	       (h.gso_type & ~VIRTIO_NET_HDR_GSO_ECN) <= 5 && h.gso_type && h.csum_start >= 20;
+}
+
+ssize_t write(int fd, const void *data, size_t len)
+{
+	static ssize_t (*real)(int, const void *, size_t);
+	int error = error_of("E2E_TUN_ERROR");
+
+	if (!real)
+		real = next("write");
+	if (!error || !is_super_packet(data, len))
+		return real(fd, data, len);
+	errno = error;
+	return -1;
+}
+
+ssize_t writev(int fd, const struct iovec *iov, int n)
+{
+	static ssize_t (*real)(int, const struct iovec *, int);
+	int error = error_of("E2E_TUN_ERROR");
+
+	if (!real)
+		real = next("writev");
+	if (!error || n < 1 || !is_super_packet(iov[0].iov_base, iov[0].iov_len))
+		return real(fd, iov, n);
+	errno = error;
+	return -1;
+}
+
+static bool writes_super_packet(const struct io_uring_sqe *sqe)
+{
+	const void *at = (const void *)(uintptr_t)sqe->addr;
+	const struct iovec *iov = at;
+
+	if (sqe->opcode == IORING_OP_WRITE)
+		return is_super_packet(at, sqe->len);
+	return sqe->opcode == IORING_OP_WRITEV && sqe->len > 0 &&
+	       is_super_packet(iov[0].iov_base, iov[0].iov_len);
+}
+
+static void refuse(struct io_uring_sqe *sqe, int error)
+{
+	uint64_t user_data = sqe->user_data;
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = IORING_OP_NOP;
+	sqe->rw_flags = NOP_INJECT_RESULT;
+	sqe->len = (uint32_t)-error;
+	sqe->user_data = user_data;
+}
+
+int io_uring_submit_and_get_events(struct io_uring *ring)
+{
+	static int (*real)(struct io_uring *);
+	int error = error_of("E2E_TUN_ERROR");
+	struct io_uring_sq *sq = &ring->sq;
+
+	if (!real)
+		real = next("io_uring_submit_and_get_events");
+	for (unsigned i = sq->sqe_head; error && i != sq->sqe_tail; i++) {
+		struct io_uring_sqe *sqe = &sq->sqes[i & sq->ring_mask];
+		if (writes_super_packet(sqe))
+			refuse(sqe, error);
+	}
+	return real(ring);
+}
