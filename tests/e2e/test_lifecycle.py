@@ -16,7 +16,7 @@ from lib import confine, netns, report, traffic
 from lib.life import expect_alive, expect_clean, expect_exit, set_link
 from lib.netns import has_socket, socket_answers, socket_path, uapi_connect, wait_until
 from lib.report import case, check, equal
-from lib.tunnel import End, Tunnel, wg, wg_out
+from lib.tunnel import End, Tunnel, peers, wg, wg_out
 
 
 def udp_ports(ns):
@@ -468,6 +468,22 @@ def idle(lab):
         used = cpu_ticks(t.a.daemon.pid) - before
         check(used <= 3, f"{used} ticks in 1.5 s while {state}")
         equal(t.a.peer().tx, tx, f"tx_bytes while {state} and idle")
+
+
+@case("pitfall 59 twenty thousand idle peers use no CPU time", timeout=60)
+def many_idle_peers(lab):
+    t = Tunnel(lab)
+    check(traffic.reaches(t.a.ns, t.b.v4), "no traffic")
+    for first in range(0, 20000, 5000):
+        lab.uapi(t.a.ifname, "set=1\n" + "".join(
+            f"public_key={n + (1 << 200):064x}\nallowed_ip=fd00:{n:x}::/32\n"
+            for n in range(first, first + 5000)) + "\n", timeout=20)
+    equal(len(peers(t.a.ifname)), 20001, "peers")
+    time.sleep(1)
+    before = cpu_ticks(t.a.daemon.pid)
+    time.sleep(3)
+    used = cpu_ticks(t.a.daemon.pid) - before
+    check(used <= 2, f"{used} ticks of 10 ms in 3 s")  # 1 % of a core is 3
 
 
 @case("P-017 P-406 a new interface: point to point, no ARP, MTU 1420, no link-local address")
