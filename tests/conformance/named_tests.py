@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
 """Checks the two lists of tests, PITFALLS.md and DROPS.md: every row and every reason is there, and
-each test that they name exists. Prints a line per violation; exit status 1 if there is one."""
+each test that they name exists, in a suite that tests/run runs. Prints a line per violation; exit
+status 1 if there is one."""
 import re
 import sys
 from pathlib import Path
@@ -59,9 +60,18 @@ def tests_in(tests, where, cell):
     return bodies
 
 
+def suites_are_run(tests):
+    run = (tests / 'run').read_text(encoding='utf-8')
+    for build in sorted(tests.rglob('meson.build')):
+        for suite in set(re.findall(r"suite: '(\w+)'", build.read_text(encoding='utf-8'))):
+            require(re.search(fr'meson_tests .* gcc {suite}$|meson_tests .* asan {suite}$', run, re.M),
+                    f'{build}: tests/run does not run the suite {suite}')
+
+
 def main():
     root = Path(sys.argv[1])
     tests = root / 'tests'
+    suites_are_run(tests)
     pitfalls = table(tests / 'PITFALLS.md')
     require(set(pitfalls) - {'row'} == {str(n) for n in range(1, N_PITFALLS + 1)},
             f'PITFALLS.md: not exactly the rows 1 to {N_PITFALLS}')
