@@ -64,7 +64,7 @@ def suites_are_run(tests):
     run = (tests / 'run').read_text(encoding='utf-8')
     for build in sorted(tests.rglob('meson.build')):
         for suite in set(re.findall(r"suite: '(\w+)'", build.read_text(encoding='utf-8'))):
-            require(re.search(fr'meson_tests .* gcc {suite}$|meson_tests .* asan {suite}$', run, re.M),
+            require(re.search(fr'meson_tests .* (gcc|asan) {suite}$', run, re.M),
                     f'{build}: tests/run does not run the suite {suite}')
 
 

@@ -252,7 +252,8 @@ def moves(lab):
         for e, other in ((t.a, t.b), (t.b, t.a)):
             home, away = e.ns, lab.netns()
             # The stream's sockets stay at home: what comes here for them must not be reset.
-            away.run("nft", "add table ip t; add chain ip t in { type filter hook input priority 0; };"
+            away.run("nft", "add table ip t;"
+                     "add chain ip t in { type filter hook input priority 0; };"
                      "add rule ip t in meta l4proto tcp drop")
             for there, here in ((away, home), (home, away)):
                 here.run("ip", "link", "set", e.ifname, "netns", there.name)
