@@ -380,6 +380,15 @@ Test(timers, p214_more_data_while_pending_sets_need_another)
 	cr_assert(atomic_load(&timers_of(&sim, 1)->need_another_keepalive));
 }
 
+Test(timers, keepalive_that_can_not_be_sent_is_counted)
+{
+	bring_up_idle(&sim);
+	sim.node[0].send_error = -EPERM;
+	sim_set_keepalive(&sim, 0, 1, 1);
+	sim_run_sec(&sim, 0.5);
+	cr_assert(eq(u64, sim_drops(&sim, 0, DROP_TX_SEND_FAILED), 1));
+}
+
 Test(timers, p215_failed_send_does_not_ask_for_a_handshake)
 {
 	bring_up_idle(&sim);

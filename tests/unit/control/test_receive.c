@@ -80,6 +80,23 @@ Test(receive, nothing_is_taken_while_down)
 	cr_assert(eq(u32, control.queue.n, 0));
 }
 
+Test(receive, transport_for_a_full_mailbox_is_dropped_and_counted)
+{
+	struct note note;
+	uint32_t n = 0;
+
+	memset(datagram, 0, 32);
+	store_le32(datagram, MESSAGE_TRANSPORT);
+	for (uint32_t i = 0; i < 5000; i++)
+		receive(32, NOW_NS);
+	while (mailbox_pop(&device.mailbox[0], &note)) {
+		forwarded_destroy(note.forwarded);
+		n++;
+	}
+	cr_assert(gt(u32, n, 0));
+	cr_assert(eq(u64, drops(DROP_RX_FORWARD_FULL), 5000 - n));
+}
+
 Test(receive, transport_is_passed_on_to_the_worker_that_owns_it)
 {
 	struct note note;

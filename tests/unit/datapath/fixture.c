@@ -87,7 +87,7 @@ static void io_write(struct io *io, struct io_write *w, uint32_t n)
 	struct fixture_io *x = container_of(io, struct fixture_io, io);
 
 	for (uint32_t i = 0; i < n; i++) {
-		w[i].result = is_super_packet(&w[i]) ? x->write_error : 0;
+		w[i].result = is_super_packet(&w[i]) ? x->write_error : x->single_write_error;
 		if (w[i].result < 0)
 			continue;
 		cr_assert(lt(u32, x->n_writes, FIXTURE_MAX_WRITES));

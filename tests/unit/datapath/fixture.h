@@ -49,7 +49,8 @@ struct fixture_io {
 	int send_error;         /* for all; */
 	int source_error;       /* for what has a sticky source; */
 	uint32_t n_sent_before; /* segments of each send that succeed nevertheless */
-	int write_error;        /* of super-packets */
+	int write_error;        /* of super-packets, */
+	int single_write_error; /* and of others */
 };
 
 struct fixture {

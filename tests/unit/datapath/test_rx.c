@@ -303,3 +303,23 @@ Test(rx_gro, row46_super_packet_that_the_tun_refuses_is_written_one_by_one)
 	step(0);
 	cr_assert(eq(u32, f.io[0].n_writes, 8));
 }
+
+Test(rx_gro, packets_that_the_tun_refuses_are_counted)
+{
+	f.io[0].single_write_error = -EIO;
+	queue_udp(0);
+	step(0);
+	cr_assert(eq(u64, fixture_drops(&f, DROP_RX_TUN_FAILED), 1));
+	f.io[0].write_error = -ENOBUFS; /* not for its being a super-packet */
+	for (uint32_t i = 1; i < 4; i++)
+		queue_udp(i);
+	step(0);
+	cr_assert(eq(u64, fixture_drops(&f, DROP_RX_TUN_FAILED), 4));
+	f.io[0].write_error = -EINVAL; /* but singly they are refused as well: no reason to split */
+	for (uint32_t i = 4; i < 12; i++)
+		queue_udp(i);
+	step(0);
+	cr_assert(eq(u64, fixture_drops(&f, DROP_RX_TUN_FAILED), 12));
+	cr_assert(eq(u32, f.io[0].n_writes, 0));
+	cr_assert(f.worker[0]->rx.gro.udp);
+}

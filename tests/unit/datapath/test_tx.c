@@ -132,6 +132,20 @@ static uint32_t make_uso(uint8_t *p, uint32_t n, uint32_t len, struct virtio_net
 	return total;
 }
 
+Test(tx, senseless_offload_data_are_dropped_and_counted)
+{
+	struct virtio_net_hdr vnet;
+	static uint8_t super[FIXTURE_MAX_LEN];
+	uint32_t len = make_uso(super, 4, 100, &vnet);
+
+	vnet.gso_size = 0;
+	fixture_queue_packet(&f, super, len);
+	f.io[0].packet[0].vnet = vnet;
+	step();
+	cr_assert(eq(u64, fixture_drops(&f, DROP_TX_MALFORMED), 1));
+	cr_assert(eq(u32, f.io[0].n_sends, 0));
+}
+
 Test(tx, p483_row50_super_packet_becomes_ordinary_messages)
 {
 	static uint8_t super[FIXTURE_MAX_LEN];
