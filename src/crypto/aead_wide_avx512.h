@@ -76,11 +76,23 @@ ALWAYS_INLINE void chacha_32(__m512i v[16], struct aead_context *x,
 		: [low] "r"(x->state), [key] "r"(key), [high] "r"(x->high), [out] "r"(x->high_out)
 		: "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24",
 		  "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "cc", "memory");
-	const __m512i z[16] = {
-		z0, z1, z2, z3, z4, z5, z6, z7, z8, z9, z10, z11, z12, z13, z14, z15
-	};
-	for (int i = 0; i < 16; i++)
-		v[i] = z[i];
+	/* At once: see chacha_16(). */
+	v[0] = z0;
+	v[1] = z1;
+	v[2] = z2;
+	v[3] = z3;
+	v[4] = z4;
+	v[5] = z5;
+	v[6] = z6;
+	v[7] = z7;
+	v[8] = z8;
+	v[9] = z9;
+	v[10] = z10;
+	v[11] = z11;
+	v[12] = z12;
+	v[13] = z13;
+	v[14] = z14;
+	v[15] = z15;
 }
 
 ALWAYS_INLINE void wide_load_high(__m512i v[16], const struct aead_context *x)
