@@ -44,7 +44,8 @@ struct packet {
 	struct aead_seal_job seal;
 	uint8_t *slice[2], *ad, *box, *opened;
 	size_t text_len;
-	bool is_forged, is_in_place;
+	uint32_t forged_at; /* which bit of AD, ciphertext and tag */
+	bool is_forged, is_in_place, is_sealed_in_place;
 };
 
 static uint8_t keys[KEYS][AEAD_KEY_LEN];
@@ -93,6 +94,8 @@ static void packet_init(struct packet *p, struct input *in, uint32_t usual_len)
 	p->opened = make_bytes(p->text_len, 0);
 	p->is_forged = flags & 128 && input_u8(in) & 1;
 	p->is_in_place = flags & 128 && input_u8(in) & 1;
+	p->is_sealed_in_place = p->seal.counter & 1;
+	p->forged_at = p->is_forged ? input_u16(in) : 0;
 }
 
 static void packet_finish(struct packet *p)
@@ -134,19 +137,35 @@ static void check_opened(const struct packet *p, const struct aead_open_job *job
 	check(memcmp(job->out, text, p->text_len) == 0);
 }
 
+static void flip(struct packet *p)
+{
+	const size_t len = p->seal.ad_len + p->text_len + AEAD_TAG_LEN;
+	const size_t bit = (p->forged_at * (size_t)97) % (8 * len), at = bit / 8;
+	uint8_t *const byte = at < p->seal.ad_len ? p->ad + at : p->box + (at - p->seal.ad_len);
+	*byte ^= (uint8_t)(1U << bit % 8);
+}
+
 static void run(const struct aead_impl *k)
 {
 	static struct aead_seal_job seal[N_MAX];
 	static struct aead_open_job open[N_MAX];
 
-	for (size_t i = 0; i < n_packets; i++)
-		seal[i] = packets[i].seal;
+	for (size_t i = 0; i < n_packets; i++) {
+		struct packet *p = &packets[i];
+		seal[i] = p->seal;
+		if (p->is_sealed_in_place) { /* from where the ciphertext comes */
+			memcpy(p->box, p->slice[0], p->seal.in_len[0]);
+			memcpy(p->box + p->seal.in_len[0], p->slice[1], p->seal.in_len[1]);
+			seal[i].in[0] = p->box;
+			seal[i].in[1] = p->box + p->seal.in_len[0];
+		}
+	}
 	k->seal_burst(seal, n_packets);
 	for (size_t i = 0; i < n_packets; i++) {
 		struct packet *p = &packets[i];
 		check_sealed(p);
 		if (p->is_forged)
-			p->box[(p->text_len + AEAD_TAG_LEN) / 2] ^= 0x40;
+			flip(p);
 		open[i] = (struct aead_open_job){
 			.key = p->seal.key,
 			.counter = p->seal.counter,
@@ -159,8 +178,11 @@ static void run(const struct aead_impl *k)
 		};
 	}
 	k->open_burst(open, n_packets);
-	for (size_t i = 0; i < n_packets; i++)
+	for (size_t i = 0; i < n_packets; i++) {
 		check_opened(&packets[i], &open[i]);
+		if (packets[i].is_forged) /* the next kernel needs the AD as it was */
+			flip(&packets[i]);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

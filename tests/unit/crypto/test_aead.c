@@ -133,7 +133,8 @@ Test(aead, counters_carry_into_every_nonce_byte)
 {
 	static const uint64_t centre[] = { 0, UINT64_C(1) << 31, UINT64_C(1) << 32,
 					   UINT64_C(1) << 63, UINT64_MAX };
-	enum { N = 16, LEN = 100 };
+	enum { N = 16, LEN = 1420 };
+	static const uint32_t lens[] = { 0, 100, LEN };
 	static uint8_t key[32], text[LEN], copy[LEN], out[N][LEN + 16], expected[LEN + 16];
 	struct aead_seal_job job[N];
 
@@ -141,20 +142,21 @@ Test(aead, counters_carry_into_every_nonce_byte)
 	test_random_bytes(text, sizeof(text));
 	for_each_kernel(k)
 	{
-		for (size_t c = 0; c < ARRAY_SIZE(centre); c++) {
+		for (size_t c = 0; c < ARRAY_SIZE(centre) * ARRAY_SIZE(lens); c++) {
+			const uint32_t len = lens[c % ARRAY_SIZE(lens)];
 			for (size_t i = 0; i < N; i++)
 				job[i] = (struct aead_seal_job){
 					.key = key,
-					.counter = centre[c] + i - N / 2,
+					.counter = centre[c / ARRAY_SIZE(lens)] + i - N / 2,
 					.nonce_prefix = (uint32_t)test_random(),
 					.in = { text },
-					.in_len = { LEN },
+					.in_len = { len },
 					.out = out[i],
 				};
 			k->seal_burst(job, N);
 			for (size_t i = 0; i < N; i++) {
 				sodium_seal(&job[i], copy, expected);
-				cr_assert(memcmp(out[i], expected, sizeof(expected)) == 0,
+				cr_assert(memcmp(out[i], expected, len + AEAD_TAG_LEN) == 0,
 					  "%s: counter %#llx", k->name,
 					  (unsigned long long)job[i].counter);
 			}
@@ -237,6 +239,54 @@ Test(aead, every_forged_bit_is_refused)
 			sealed_init(&s, k, lens[i]);
 			refuses_each_bit(k, &s, s.box, lens[i] + AEAD_TAG_LEN);
 			refuses_each_bit(k, &s, s.ad, sizeof(s.ad));
+		}
+	}
+}
+
+/* In place, in bursts that fill lanes: a bit of its own in each job, until every bit had its turn. */
+static void refuses_bits_in_a_burst(const struct aead_impl *k, struct sealed *s, uint32_t len)
+{
+	enum { N = 9 };
+	const uint32_t n_bits = 8 * (len + AEAD_TAG_LEN);
+	struct aead_open_job job[N];
+
+	for (uint32_t bit = 0; bit < n_bits; bit += N) {
+		for (uint32_t i = 0; i < N; i++) {
+			const uint32_t b = (bit + i) % n_bits;
+			memcpy(s[i].out, s[i].box, len + AEAD_TAG_LEN);
+			s[i].out[b / 8] ^= (uint8_t)(1U << b % 8);
+			job[i] = s[i].job;
+			job[i].in = s[i].out;
+		}
+		k->open_burst(job, N);
+		for (uint32_t i = 0; i < N; i++)
+			cr_assert(!job[i].ok && is_filled_with(s[i].out, len, 0),
+				  "%s: bit %u of %u bytes", k->name, bit + i, len);
+	}
+}
+
+Test(aead, every_forged_bit_is_refused_in_bursts)
+{
+	static const uint32_t lens[] = { 0, 1, 16, 48, 64, 65, 250, 400, 1420 };
+	static struct sealed s[9];
+
+	for_each_kernel(k)
+	{
+		for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+			for (size_t j = 0; j < ARRAY_SIZE(s); j++) {
+				sealed_init(&s[j], k, lens[i]);
+				if (i % 2) { /* without, packets go to the lanes */
+					struct aead_seal_job job = { .key = s[j].key,
+								     .counter = j,
+								     .in = { s[j].text },
+								     .in_len = { lens[i] },
+								     .out = s[j].box };
+					k->seal_burst(&job, 1);
+					s[j].job.ad_len = 0;
+					s[j].job.counter = j;
+				}
+			}
+			refuses_bits_in_a_burst(k, s, lens[i]);
 		}
 	}
 }

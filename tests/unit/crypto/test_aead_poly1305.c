@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 
 #include "aead_fixture.h"
+#include "aead_vectors.h"
 #include "crypto/aead_impl.h"
 
 static uint8_t one_time_key[32];
@@ -100,6 +101,16 @@ Test(aead_poly1305, extreme_keys_and_texts)
 				check_text(text, lens[l]);
 			}
 		}
+	}
+}
+
+/* RFC 8439 A.3: its keys and messages, as a text of every kernel. */
+Test(aead_poly1305, keys_and_messages_of_the_rfc)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(vectors_poly1305); i++) {
+		const struct vector_poly1305 *v = &vectors_poly1305[i];
+		memcpy(one_time_key, v->key.data, sizeof(one_time_key));
+		check_text(v->msg.data, v->msg.len);
 	}
 }
 

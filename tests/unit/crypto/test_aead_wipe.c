@@ -23,7 +23,8 @@ enum {
 	N = 20,
 	LEN = 1420,
 	STACK_LEN = 256 * 1024,
-	REGISTERS_LEN = 32 * 64,
+	/* vectors, then masks, then integers that a function may leave */
+	REGISTERS_LEN = 32 * 64 + 8 * 8 + 16 * 8,
 	N_SECRETS = N * (2 * LEN / 8 + 8) + 64,
 };
 
@@ -37,10 +38,19 @@ static bool is_open;
 static size_t n_jobs;
 static ucontext_t caller, callee;
 
-/* The vector registers as they are. */
+/* The registers as they are, integers first, before this function needs them. */
 static inline __attribute__((always_inline)) void registers_save(void)
 {
 #if defined(__x86_64__)
+	__asm__ volatile("mov %%rcx, 2112+%0; mov %%rdx, 2120+%0; mov %%rsi, 2128+%0;"
+			 "mov %%rdi, 2136+%0; mov %%r8, 2144+%0; mov %%r9, 2152+%0;"
+			 "mov %%r10, 2160+%0; mov %%r11, 2168+%0; mov %%rax, 2176+%0"
+			 : "=o"(registers));
+	if (cpu_features() & CPU_AVX512)
+		__asm__ volatile(".irp n,0,1,2,3,4,5,6,7\n\t"
+				 "kmovq %%k\\n, 2048+8*\\n(%0)\n\t"
+				 ".endr" ::"r"(registers)
+				 : "memory");
 	if (cpu_features() & CPU_AVX512) {
 		__asm__ volatile(
 			".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,"
@@ -54,6 +64,15 @@ static inline __attribute__((always_inline)) void registers_save(void)
 				 ".endr" ::"r"(registers)
 				 : "memory");
 	}
+#elif defined(__aarch64__)
+	__asm__ volatile("mov x16, %0; stp x0, x1, [x16, #512]; stp x2, x3, [x16, #528];"
+			 "stp x4, x5, [x16, #544]; stp x6, x7, [x16, #560];"
+			 "str x8, [x16, #576]; mov x17, #0;"
+			 ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,"
+			 "25,26,27,28,29,30,31\n\t"
+			 "str q\\n, [x16, #16*\\n]\n\t"
+			 ".endr" ::"r"(registers)
+			 : "x16", "x17", "memory");
 #endif
 }
 
