@@ -53,6 +53,9 @@ static const struct shape shapes[] = {
 	{ .n = 5, .len = 1300, .step = 230, .keys = 2 },
 	{ .n = 12, .len = 500, .header = 40 },
 	{ .n = 33, .len = 0 },
+	{ .n = 36, .len = 30, .keys = 3 },
+	{ .n = 1, .len = 4096 },
+	{ .n = 4, .len = 2300, .header = 40, .keys = 2 },
 };
 
 static uint8_t keys[KEYS][AEAD_KEY_LEN], text[LEN_MAX], ad[64];
