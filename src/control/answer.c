@@ -32,6 +32,11 @@ int answers_init(struct control *c)
 				MAX_JOBS);
 }
 
+size_t answers_memory(void)
+{
+	return MAX_JOBS * sizeof(struct answer_job);
+}
+
 static void end_job(struct control *c, struct answer_job *job)
 {
 	secret_pool_put(&c->answer_pool, job); /* wipes */

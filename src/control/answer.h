@@ -17,6 +17,9 @@ void answers_finish(struct control *c);
 /* Takes queued messages, oldest first, as far as jobs are free; goes on with jobs whose step is done;
  * takes up to @max steps (or responses) itself. Returns how many. */
 uint32_t answers_step(struct control *c, uint32_t max, uint64_t now_ns);
+/* Bytes that all jobs together take at most. */
+size_t answers_memory(void);
+
 /* What is under way now is for a key or an interface that is gone: it ends without an answer. */
 void answers_abandon(struct control *c);
 /* Is there something to do for answers_step(), if it may take steps itself? */

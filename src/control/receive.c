@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/entropy.h"
+#include "control/answer.h"
 #include "control/peer_events.h"
 #include "control/send.h"
 #include "control/sessions.h"
@@ -157,5 +158,5 @@ void control_receive(struct control *c, struct bytes datagram, const struct endp
 size_t control_memory(void)
 {
 	return CONTROL_OUT_LEN + HANDSHAKE_QUEUE_LEN * sizeof(struct queued_handshake) +
-	       RATELIMIT_ENTRIES * sizeof(struct ratelimit_entry);
+	       RATELIMIT_ENTRIES * sizeof(struct ratelimit_entry) + answers_memory();
 }
