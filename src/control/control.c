@@ -15,8 +15,8 @@
 
 enum {
 	INITIAL_HANDSHAKE_COST_US = 150,
-	LEARN_FROM = 8, /* messages to take a mean of, */
-	LEARN_WEIGHT = 8,
+	LEARN_FROM = 64, /* messages to take a mean of: a moment without a core is not load */
+	LEARN_WEIGHT = 4,
 };
 
 int control_init(struct control *c, const struct control_params *params)

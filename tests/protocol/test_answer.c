@@ -412,23 +412,23 @@ Test(answer, p121_cost_is_what_the_backlog_took_with_all_help)
 {
 	uint64_t t = sim.now_ns, before = c->handshake_cost_ns;
 
-	/* 100 messages, 40 us each: nothing waits for long when two cores serve */
+	/* 40 us each: nothing waits for long when two cores serve */
 	c->queue.n = 1; /* something waits all the time */
-	for (unsigned i = 0; i < 200; i++, t += 40 * NSEC_PER_USEC) {
+	for (unsigned i = 0; i < 2000; i++, t += 40 * NSEC_PER_USEC) {
 		c->n_handled++;
 		control_learn_cost(c, t, t + 40 * NSEC_PER_USEC);
 	}
 	cr_assert(lt(u64, c->handshake_cost_ns, before / 2));
 	check_between(c->handshake_cost_ns, 38 * NSEC_PER_USEC, 52 * NSEC_PER_USEC);
 	/* others need the cores: 1 ms each, the same messages are a longer wait */
-	for (unsigned i = 0; i < 400; i++, t += NSEC_PER_MSEC) {
+	for (unsigned i = 0; i < 4000; i++, t += NSEC_PER_MSEC) {
 		c->n_handled++;
 		control_learn_cost(c, t, t + 10 * NSEC_PER_USEC);
 	}
 	check_between(c->handshake_cost_ns, 900 * NSEC_PER_USEC, 1100 * NSEC_PER_USEC);
 	/* time in which nothing waits does not count */
 	c->queue.n = 0;
-	for (unsigned i = 0; i < 400; i++, t += NSEC_PER_SEC) {
+	for (unsigned i = 0; i < 4000; i++, t += NSEC_PER_SEC) {
 		c->n_handled++;
 		control_learn_cost(c, t, t + 50 * NSEC_PER_USEC);
 	}
