@@ -50,6 +50,9 @@ struct ringtun_device_params {
 	/** Of a new interface, in bytes; 0 = what makes one UDP_SEGMENT send of a TCP super-packet,
 	 * computed anew when the MTU changes. */
 	uint32_t gso_max_size;
+	/** Nice value of the device's threads, -20 to -1; workers fall back to 0 under many small
+	 * packets. 0 = leave threads alone, as happens where the system does not permit it. */
+	int nice;
 	enum ringtun_io io;
 	enum ringtun_switch tun_tso, tun_uso, udp_gso, udp_gro, multi_queue, steering;
 	const char *cpu_mask; /**< kernels to allow, "avx2,neon", "none", ...; NULL = all */

@@ -158,6 +158,7 @@ static uint64_t load_percent(struct loop_load *last, uint64_t cpu, uint64_t now_
 static void report_workers(struct loop *l, struct uapi_text *text)
 {
 	uint64_t now_ns = clock_boottime_ns();
+	char nice[8];
 
 	for (uint32_t i = 0; i < l->params.device->n_workers; i++) {
 		const struct worker *w = &l->params.workers[i];
@@ -165,6 +166,9 @@ static void report_workers(struct loop *l, struct uapi_text *text)
 		uapi_text_append_u64(text, "worker", i); /* begins the worker's lines */
 		uapi_text_append_u64(text, "cpu_msec", cpu / NSEC_PER_MSEC);
 		uapi_text_append_u64(text, "load_percent", load_percent(&l->load[i], cpu, now_ns));
+		(void)snprintf(nice, sizeof(nice), "%d",
+			       atomic_load_explicit(&w->priority.now, memory_order_relaxed));
+		uapi_text_append_line(text, "nice", nice);
 		report_counter(text, "loops", &w->io_stats.loops);
 		report_counter(text, "packets", &w->stats.packets);
 		report_counter(text, "batches_shared", &w->stats.batches_shared);

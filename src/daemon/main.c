@@ -121,6 +121,7 @@ static int create_device(struct daemon *d)
 		params.mtu = o->mtu;
 	params.txqueuelen = o->txqueuelen;
 	params.gso_max_size = o->gso_max_size;
+	params.nice = o->nice;
 	params.io = o->io;
 	params.tun_tso = o->tun_tso;
 	params.tun_uso = o->tun_uso;

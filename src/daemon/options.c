@@ -12,7 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MIN_GSO_MAX_SIZE = 2048 };
+enum {
+	MIN_GSO_MAX_SIZE = 2048,
+	DEFAULT_NICE = -13, /* src/adr/0007-priority.md */
+};
 
 /* What parsing one value needs to know. */
 struct option_row;
@@ -132,6 +135,16 @@ static bool parse_gso_max_size(struct options *options, const struct option_row 
 	if (!parse_number(value, UINT16_MAX, &number) || (number && number < MIN_GSO_MAX_SIZE))
 		return false;
 	options->gso_max_size = (uint32_t)number;
+	return true;
+}
+
+static bool parse_nice(struct options *options, const struct option_row *row, const char *value)
+{
+	unsigned long number;
+	bool is_raised = *value == '-';
+	if (!parse_number(value + is_raised, 20, &number) || (number && !is_raised))
+		return false;
+	options->nice = -(int)number;
 	return true;
 }
 
@@ -273,6 +286,8 @@ static const struct option_row rows[] = {
 	{ "gso-max-size", "RINGTUN_GSO_MAX_SIZE", "BYTES",
 	  "largest super-packet of a new interface; 0 = by its MTU",
 	  .parse = parse_gso_max_size },
+	{ "nice", "RINGTUN_NICE", "N",
+	  "nice value of the threads, -20 to 0 (as started)", .parse = parse_nice },
 	{ "io", "RINGTUN_IO", "ENGINE", "auto, uring or poll", .parse = parse_io },
 	{ "tun-tso", "RINGTUN_TUN_TSO", "auto|on|off",
 	  "TCP super-packets from and to the interface", .parse = parse_switch, FIELD(tun_tso) },
@@ -421,6 +436,7 @@ int options_parse(struct options *options, int argc, char **argv)
 		.tun_fd = -1,
 		.uapi_fd = -1,
 		.log_level = RINGTUN_LOG_ERROR,
+		.nice = DEFAULT_NICE,
 	};
 
 	const struct option_row *bad = parse_environment(options);

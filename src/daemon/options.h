@@ -39,6 +39,7 @@ struct options {
 	uint16_t mtu;          /* 0 = the library's default */
 	uint32_t txqueuelen;   /* 0 = the library's default */
 	uint32_t gso_max_size; /* 0 = by the MTU */
+	int nice;              /* of the threads that carry traffic */
 	enum ringtun_io io;
 	enum ringtun_switch tun_tso, tun_uso, udp_gso, udp_gro, multi_queue, steering;
 	const char *cpu_mask; /* NULL = all */

@@ -324,6 +324,7 @@ static void collect_transport(struct worker *w, uint8_t *data, uint32_t len,
 	}
 	uint64_t counter = le64_get(m->counter);
 	uint32_t n = rx->n_jobs++;
+	priority_count(&w->priority, 1, len);
 	rx->message[n] = (struct rx_message){
 		.session = e->session, .from = &d->from, .counter = counter, .tos = d->tos
 	};

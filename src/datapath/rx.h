@@ -14,7 +14,7 @@ struct worker;
 struct session;
 
 enum {
-	RX_MAX_JOBS = 128,  /* messages between two deliveries; GRO_MAX_PACKETS */
+	RX_MAX_JOBS = 256,  /* messages between two deliveries; GRO_MAX_PACKETS */
 	RX_SHARE_JOBS = 64, /* from so many on an idle worker gets half of them */
 	RX_RECV_BURST = 32,
 };

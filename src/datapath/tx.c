@@ -372,6 +372,7 @@ uint32_t tx_step(struct worker *w, uint64_t now_ns)
 	for (uint32_t i = 0; i < n; i++)
 		len += tx->packet[i].len;
 	tx->has_backlog = len > TX_BACKLOG_LEN;
+	priority_count(&w->priority, n, len);
 	for (uint32_t i = 0; i < n; i++)
 		send_packet(w, &tx->packet[i], now_ns);
 	flush(w, now_ns);

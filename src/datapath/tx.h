@@ -17,9 +17,9 @@ struct peer;
 struct session;
 
 enum {
-	TX_MAX_JOBS = 256,      /* datagrams between two flushes */
+	TX_MAX_JOBS = 512,      /* datagrams between two flushes */
 	TX_SEAL_JOBS = 48,      /* so many wait at most before they are sealed: still in cache */
-	TX_OUT_LEN = 4 * 65536, /* bytes of datagrams between two flushes */
+	TX_OUT_LEN = 8 * 65536, /* bytes of datagrams between two flushes */
 	TX_RUN_LEN = 65507,     /* bytes of one UDP_SEGMENT send, */
 	TX_RUN_SEGMENTS = 64,   /* and its segments: UDP_MAX_SEGMENTS of older kernels */
 	TX_MAX_BATCHES = 6,     /* offered to idle workers between two flushes */

@@ -23,6 +23,7 @@ int worker_init(struct worker *w, const struct worker_params *params)
 	w->wake_fd = params->wake_fd;
 	w->tun_writes_only = params->tun_writes_only;
 	w->vnet_hdr = params->vnet_hdr;
+	w->nice = params->nice;
 	w->next_udp4 = -1;
 	w->next_udp6 = -1;
 
@@ -195,12 +196,14 @@ void worker_loop(struct worker *w)
 	if (pthread_getcpuclockid(pthread_self(), &w->stats.cpu_clock) == 0)
 		/* release: pairs with acquire of who reads the clock */
 		atomic_store_explicit(&w->stats.has_clock, true, memory_order_release);
+	priority_begin(&w->priority, w->nice, clock_boottime_ns());
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
 		uint32_t n = worker_step(w, clock_boottime_ns());
 		int r;
 		if (n > 0) {
 			rcu_quiescent();
 			io_stat_add(&w->stats.packets, n);
+			priority_update(&w->priority, w->now_ns);
 			r = w->io->ops->wait(w->io, 0);
 		} else {
 			r = idle(w);

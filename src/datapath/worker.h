@@ -12,6 +12,7 @@
 
 #include "crypto/aead.h"
 #include "datapath/crypto_pool.h"
+#include "datapath/priority.h"
 #include "datapath/rx.h"
 #include "datapath/tx.h"
 #include "device/device.h"
@@ -40,6 +41,7 @@ struct worker {
 	int wake_fd;
 	bool tun_writes_only; /* the queue is another worker's to read */
 	bool vnet_hdr;
+	int nice;           /* of our thread when it may hurry; 0 = as it is */
 	bool other_sockets; /* no steering: datagrams of any session may come */
 
 	/* handed over by control: next_* first, then wanted with release */
@@ -59,6 +61,7 @@ struct worker {
 	struct io_stats io_stats;
 	_Atomic uint64_t n_dh_steps; /* of handshakes, when there was nothing else to do */
 	struct worker_stats stats;
+	struct priority priority;
 };
 
 struct worker_params {
@@ -71,6 +74,7 @@ struct worker_params {
 	bool tun_writes_only;
 	bool vnet_hdr;
 	bool gro_tcp, gro_udp; /* coalesce towards the TUN */
+	int nice;              /* see priority.h; 0 = none */
 };
 
 /* Prepares @w, which is zeroed memory; io is set by the caller afterwards. 0 or -ENOMEM. */

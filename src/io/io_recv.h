@@ -13,7 +13,7 @@
 
 enum {
 	IO_BUFFER_LEN = 65536,  /* bytes of one UDP_GRO buffer or TUN packet */
-	IO_DEFAULT_BUFFERS = 4, /* of that length per direction */
+	IO_DEFAULT_BUFFERS = 8, /* of that length per direction */
 	IO_RECV_SLOTS = 32,     /* how many one call uses depends on what comes */
 };
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -149,6 +150,8 @@ static int check_params(const struct ringtun_device_params *p)
 		if (p->reserved[i])
 			return -EINVAL;
 	if (p->n_workers > DEVICE_MAX_WORKERS || (p->tun_fd < 0 && !p->name))
+		return -EINVAL;
+	if (p->nice > 0 || p->nice < -20)
 		return -EINVAL;
 	return 0;
 }
@@ -337,6 +340,7 @@ static int create_workers(struct ringtun_device *d, uint32_t n)
 			.tun_writes_only = i >= d->tun.n_queues,
 			.wake_fd = d->worker_wake_fds[i],
 			.vnet_hdr = d->tun.vnet_hdr,
+			.nice = d->params.nice,
 			.gro_tcp = d->tun.vnet_hdr && d->params.tun_tso != RINGTUN_OFF,
 			.gro_udp = d->tun.vnet_hdr && tun_has_uso(&d->tun),
 		};
@@ -357,9 +361,15 @@ static void *worker_thread(void *w)
 	return NULL;
 }
 
-static void *loop_thread(void *l)
+/* As hasty as the workers, or it would starve beside them. */
+static void *loop_thread(void *ctx)
 {
-	loop_run(l);
+	struct ringtun_device *d = ctx;
+
+	if (d->params.nice && setpriority(PRIO_PROCESS, 0, d->params.nice) < 0)
+		log_line(d, RINGTUN_LOG_INFO, "threads can not be raised to nice value %d: %s",
+			 d->params.nice, strerror(errno));
+	loop_run(&d->loop);
 	return NULL;
 }
 
@@ -381,7 +391,7 @@ static int start_threads(struct ringtun_device *d)
 		d->n_worker_threads++;
 	}
 	if (r == 0)
-		r = -pthread_create(&d->loop_thread, NULL, loop_thread, &d->loop);
+		r = -pthread_create(&d->loop_thread, NULL, loop_thread, d);
 	if (r == 0) {
 		d->has_loop_thread = true;
 		(void)pthread_setname_np(d->loop_thread, "rt-control");

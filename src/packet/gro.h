@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 
 enum {
-	GRO_MAX_PACKETS = 128, /* of one burst */
+	GRO_MAX_PACKETS = 256, /* of one burst */
 	GRO_MAX_FLOWS = 16,    /* open at a time; more only merge less */
 	GRO_MAX_SEGMENTS = 64, /* of one super-packet: UDP_MAX_SEGMENTS of kernels before 6.9 */
 	GRO_MAX_LEN = 65535,   /* bytes of one super-packet without its vnet header */

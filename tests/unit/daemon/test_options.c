@@ -129,6 +129,8 @@ static const struct {
 	ROW("LOG_LEVEL", "verbose", "-v info", log_level, RINGTUN_LOG_DEBUG, RINGTUN_LOG_INFO),
 	ROW("RINGTUN_MTU", "1300", "--mtu=1400", mtu, 1300, 1400),
 	ROW("RINGTUN_GSO_MAX_SIZE", "20000", "--gso-max-size=2048", gso_max_size, 20000, 2048),
+	ROW("RINGTUN_NICE", "-20", "--nice=-1", nice, -20, -1),
+	ROW("RINGTUN_NICE", "-3", "--nice=0", nice, -3, 0),
 	ROW("RINGTUN_TXQUEUELEN", "9", "--txqueuelen=8", txqueuelen, 9, 8),
 	ROW("RINGTUN_IO", "uring", "--io=auto", io, RINGTUN_IO_URING, RINGTUN_IO_AUTO),
 	ROW("RINGTUN_TUN_TSO", "off", "--tun-tso=on", tun_tso, RINGTUN_OFF, RINGTUN_ON),

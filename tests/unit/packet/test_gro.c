@@ -213,9 +213,9 @@ Test(gro, at_most_64_segments)
 	s.payload_len = 64;
 	begin(true, true);
 	add_run(s, GRO_MAX_PACKETS);
-	cr_assert(eq(u32, finish(), 2));
-	expect_write(0, GRO_MAX_SEGMENTS);
-	expect_write(1, GRO_MAX_SEGMENTS);
+	cr_assert(eq(u32, finish(), GRO_MAX_PACKETS / GRO_MAX_SEGMENTS));
+	for (uint32_t i = 0; i < GRO_MAX_PACKETS / GRO_MAX_SEGMENTS; i++)
+		expect_write(i, GRO_MAX_SEGMENTS);
 	end();
 }
 
@@ -227,7 +227,7 @@ Test(gro, full_table_takes_no_more)
 	add_run(s, GRO_MAX_PACKETS);
 	uint32_t len = build(built, &s);
 	cr_assert(not(gro_add(&gro, built, len)));
-	cr_assert(eq(u32, finish(), 2), "and loses none");
+	cr_assert(eq(u32, finish(), GRO_MAX_PACKETS / GRO_MAX_SEGMENTS), "and loses none");
 	end();
 	gro_begin(&gro);
 	cr_assert(gro_add(&gro, built, len));
