@@ -58,7 +58,14 @@ struct ringtun_device_params {
 	const char *cpu_mask; /**< kernels to allow, "avx2,neon", "none", ...; NULL = all */
 	ringtun_log_fn *log;  /**< NULL = silent; called from any of the device's threads */
 	void *log_ctx;
-	uint64_t reserved[8]; /**< must be zero */
+	/** Called once, by the creating thread, when everything that needs privileges is open and
+	 * before the first thread is made, so that they inherit what the host does to itself here:
+	 * give up privileges, confine itself. Of @device it may call ringtun_device_name(),
+	 * ringtun_device_io() and ringtun_device_add_status(). An error, -errno, fails the creation.
+	 * NULL = nothing to do. */
+	int (*before_threads)(void *ctx, struct ringtun_device *device);
+	void *before_threads_ctx;
+	uint64_t reserved[6]; /**< must be zero */
 };
 
 /** Fills @params with the defaults above. */
@@ -86,6 +93,17 @@ RINGTUN_API const char *ringtun_device_name(const struct ringtun_device *device)
  * @return 0, -EINVAL (neither kind of socket), -EBUSY (eight are served already). Any thread.
  */
 RINGTUN_API int ringtun_device_serve_uapi(struct ringtun_device *device, int fd);
+
+/** RINGTUN_IO_URING if any worker uses io_uring, else RINGTUN_IO_POLL. Any thread. */
+RINGTUN_API enum ringtun_io ringtun_device_io(const struct ringtun_device *device);
+
+/**
+ * Adds "key=value" to what the UAPI operation `status=1` replies: what only the host knows. Both are
+ * copied; neither may hold a newline, nor @key a '='.
+ * @return 0, -EINVAL, -ENOSPC (there are 16 already, or one is too long). Any thread.
+ */
+RINGTUN_API int ringtun_device_add_status(struct ringtun_device *device, const char *key,
+					  const char *value);
 
 /** A descriptor that becomes readable when the device ended by itself. Owned by @device. */
 RINGTUN_API int ringtun_device_event_fd(const struct ringtun_device *device);

@@ -60,6 +60,11 @@ void rcu_wait(void)
 	TSAN_ACQUIRE(READERS_DONE);
 }
 
+void rcu_start(void)
+{
+	(void)urcu_qsbr_get_default_call_rcu_data();
+}
+
 static void deferred_run(struct rcu_head *head)
 {
 	struct rcu_item *item = (struct rcu_item *)(void *)head;

@@ -39,6 +39,10 @@ void rcu_online(void);
  * be freed. Blocks; counts as quiescent for the caller. */
 void rcu_wait(void);
 
+/* Starts the threads of liburcu's own that there will ever be, which else begin with the first table
+ * and the first rcu_defer(): who may not make threads later calls this in time. */
+void rcu_start(void);
+
 /* Calls @fn(@item) after a grace period, on liburcu's own thread; never blocks. @fn must not use
  * what belongs to the caller's thread. */
 void rcu_defer(struct rcu_item *item, void (*fn)(struct rcu_item *item));

@@ -285,7 +285,7 @@ static void follow_mtu(struct loop *l, uint32_t mtu)
 	if (!l->params.follows_mtu)
 		return;
 	uint32_t size = link_gso_max_size(mtu);
-	int r = link_monitor_set_gso(&l->link, size);
+	int r = link_monitor_set_gso(l->params.link, size);
 	if (r < 0)
 		loop_log(l, LOOP_LOG_DEBUG, "gso_max_size can not be set to %u: %s", size,
 			 strerror(-r));
@@ -295,9 +295,9 @@ static void read_link(struct loop *l, uint64_t now_ns)
 {
 	struct link_state s;
 
-	int r = link_monitor_read(&l->link, &s);
+	int r = link_monitor_read(l->params.link, &s);
 	if (r == -ENODEV) {
-		unwatch(l, l->link.fd);
+		unwatch(l, l->params.link->fd);
 		end(l, LOOP_INTERFACE_GONE);
 		return;
 	}
@@ -327,14 +327,14 @@ static void route_ready(struct fd_handler *handler, uint32_t events, uint64_t no
 
 	(void)events;
 	(void)now_ns;
-	if (route_monitor_read(&l->route))
+	if (route_monitor_read(l->params.route))
 		l->must_check_sources = true;
 }
 
 static bool source_holds(void *ctx, const struct endpoint *e)
 {
 	struct loop *l = ctx;
-	return route_source_holds(&l->route, e, l->control.fwmark);
+	return route_source_holds(l->params.route, e, l->control.fwmark);
 }
 
 static void wake_ready(struct fd_handler *handler, uint32_t events, uint64_t now_ns)
@@ -461,22 +461,6 @@ void loop_stop(struct loop *l)
 	l->params.device->wake_control(l->params.device->wake_ctx);
 }
 
-static int open_monitors(struct loop *l)
-{
-	int r = link_monitor_open(&l->link, l->params.tun->fd[0]);
-	if (r < 0)
-		return r;
-	l->has_link = true;
-	r = watch(l, &l->link_handler, l->link.fd, link_ready);
-	if (r < 0)
-		return r;
-	r = route_monitor_open(&l->route);
-	if (r < 0)
-		return r;
-	l->has_route = true;
-	return watch(l, &l->route_handler, l->route.fd, route_ready);
-}
-
 int loop_init(struct loop *l, const struct loop_params *params)
 {
 	struct uapi_handler handler = { .set = uapi_set,
@@ -504,7 +488,9 @@ int loop_init(struct loop *l, const struct loop_params *params)
 	if (r == 0)
 		r = watch(l, &l->wake_handler, params->wake_fd, wake_ready);
 	if (r == 0)
-		r = open_monitors(l);
+		r = watch(l, &l->link_handler, params->link->fd, link_ready);
+	if (r == 0)
+		r = watch(l, &l->route_handler, params->route->fd, route_ready);
 	if (r < 0)
 		loop_finish(l);
 	return r;
@@ -515,10 +501,6 @@ void loop_finish(struct loop *l)
 	uapi_server_destroy(l->uapi);
 	control_finish(&l->control);
 	udp_group_close(TAKE_PTR(l->sockets));
-	if (l->has_link)
-		link_monitor_close(&l->link);
-	if (l->has_route)
-		route_monitor_close(&l->route);
 	for (uint32_t i = 0; i < l->n_pending_uapi; i++)
 		(void)close(l->pending_uapi[i]);
 	if (l->epoll_fd >= 0)

@@ -33,8 +33,10 @@ struct loop_params {
 	int tun_tso, tun_uso, multi_queue, udp_gso; /* the same; only for the status */
 	/* Why the library put something off by itself; NULL = it did not. Constant text. */
 	const char *tun_uso_why, *udp_gso_why, *udp_gro_why, *steering_why, *io_why;
-	bool follows_mtu; /* gso_max_size is ours to set whenever the MTU changes */
-	int wake_fd;      /* eventfd that device->wake_control() rings */
+	bool follows_mtu;            /* gso_max_size is ours to set whenever the MTU changes */
+	int wake_fd;                 /* eventfd that device->wake_control() rings */
+	struct link_monitor *link;   /* open; not owned, used by the loop alone */
+	struct route_monitor *route; /* likewise */
 	/* The interface ended, or something that can not be mended. Called once, by the loop's
 	 * thread. */
 	void (*ended)(void *ctx, enum loop_end why);
@@ -65,10 +67,7 @@ struct loop {
 	struct control control;
 	struct udp_group *sockets; /* NULL while the interface is down */
 	struct uapi_server *uapi;
-	struct link_monitor link;
-	struct route_monitor route;
 	struct loop_fd wake_handler, link_handler, route_handler, udp4_handler, udp6_handler;
-	bool has_link, has_route;
 	bool told_gso_off, told_write_error; /* run-time fallbacks, logged once */
 	bool wants_up; /* the interface is up, whether we have sockets or not */
 	bool link_must_poll;

@@ -44,28 +44,37 @@
 enum {
 	DEFAULT_TXQUEUELEN = 4000, /* a TUN tail-drops: one scheduling hiccup must fit */
 	MAX_WORKERS = 64,          /* TUN queues */
+	MAX_STATUS = 16,
+	MAX_STATUS_LEN = 128, /* "key\0value\0" */
 };
 
 struct ringtun_device {
 	struct ringtun_device_params params; /* pointers in it are not kept */
 	struct tun tun;
+	struct link_monitor link;
+	struct route_monitor route;
 	struct device device;
 	struct loop loop;
 	struct worker *workers;
 	struct crypto_pool *pool;
+	uint32_t n_engines; /* whose create_engine() succeeded */
 	uint32_t n_workers; /* whose worker_init() succeeded */
 	uint32_t n_worker_threads;
 	pthread_t *worker_threads;
 	pthread_t loop_thread;
-	bool has_tun, has_device, has_loop, has_loop_thread;
+	bool has_tun, has_link, has_route, has_device, has_loop, has_loop_thread;
 	int control_wake_fd;
 	int *worker_wake_fds;
+	uint32_t n_wake_fds;
 	int event_fd;
 	_Atomic int ended; /* enum ringtun_end */
 	const struct aead_impl *aead;
 	/* why something was put off without being tried; NULL = it was not. For the status. */
 	const char *tun_uso_why, *udp_gso_why, *udp_gro_why, *steering_why;
 	char io_why[64]; /* "" = the engine is the one that was asked for */
+	pthread_mutex_t status_lock;
+	char status[MAX_STATUS][MAX_STATUS_LEN]; /* of the host; under status_lock */
+	unsigned n_status;                       /* likewise */
 };
 
 PRINTF_LIKE(3, 4)
@@ -125,9 +134,17 @@ static void on_log(void *ctx, enum loop_log_level level, const char *line)
 static void on_status(void *ctx, struct uapi_text *text)
 {
 	struct ringtun_device *d = ctx;
+	bool is_locked = secret_pool_is_locked(&d->device.identity_pool) &&
+			 secret_pool_is_locked(&d->device.peer_pool) &&
+			 secret_pool_is_locked(&d->device.session_pool);
 
 	uapi_text_append_line(text, "version", ringtun_version());
 	uapi_text_append_line(text, "io", d->n_workers ? d->workers[0].io->ops->name : "none");
+	uapi_text_append_line(text, "keys_locked", is_locked ? "true" : "false");
+	(void)pthread_mutex_lock(&d->status_lock);
+	for (unsigned i = 0; i < d->n_status; i++)
+		uapi_text_append_line(text, d->status[i], d->status[i] + strlen(d->status[i]) + 1);
+	(void)pthread_mutex_unlock(&d->status_lock);
 }
 
 static int switch_value(enum ringtun_switch s)
@@ -281,6 +298,7 @@ static int open_eventfds(struct ringtun_device *d, uint32_t n_workers)
 	if (!d->worker_wake_fds)
 		return -ENOMEM;
 	memset(d->worker_wake_fds, 0xff, n_workers * sizeof(int));
+	d->n_wake_fds = n_workers;
 	for (uint32_t i = 0; i < n_workers; i++) {
 		d->worker_wake_fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (d->worker_wake_fds[i] < 0)
@@ -291,14 +309,33 @@ static int open_eventfds(struct ringtun_device *d, uint32_t n_workers)
 	return d->control_wake_fd < 0 || d->event_fd < 0 ? -errno : 0;
 }
 
-static int create_engine(struct ringtun_device *d, struct worker *w)
+/* What tells of changes to the interface and the routes. */
+static int open_monitors(struct ringtun_device *d)
 {
-	struct io_params p = { .fds = { .tun = w->tun_fd,
+	int r = link_monitor_open(&d->link, d->tun.fd[0]);
+	if (r < 0)
+		return r;
+	d->has_link = true;
+	r = route_monitor_open(&d->route);
+	d->has_route = r == 0;
+	return r;
+}
+
+/* Workers beyond the queues read nothing, but write to a shared one. */
+static int tun_fd_of(const struct ringtun_device *d, uint32_t worker)
+{
+	return d->tun.fd[worker % d->tun.n_queues];
+}
+
+static int create_engine(struct ringtun_device *d, uint32_t i)
+{
+	struct worker *w = &d->workers[i];
+	struct io_params p = { .fds = { .tun = tun_fd_of(d, i),
 					.udp4 = -1,
 					.udp6 = -1,
-					.tun_writes_only = w->tun_writes_only,
-					.wake = w->wake_fd },
-			       .vnet_hdr = w->vnet_hdr,
+					.tun_writes_only = i >= d->tun.n_queues,
+					.wake = d->worker_wake_fds[i] },
+			       .vnet_hdr = d->tun.vnet_hdr,
 			       .udp_gso = d->params.udp_gso != RINGTUN_OFF,
 			       .udp_gro = d->params.udp_gro != RINGTUN_OFF };
 
@@ -306,7 +343,7 @@ static int create_engine(struct ringtun_device *d, struct worker *w)
 		int r = io_uring_create(&w->io, &p, &w->io_stats);
 		if (r == 0 || d->params.io == RINGTUN_IO_URING)
 			return r;
-		if (w->index == 0) {
+		if (i == 0) {
 			log_line(d, RINGTUN_LOG_INFO, "io_uring is not available (%s): using poll",
 				 strerror(-r));
 			(void)snprintf(d->io_why, sizeof(d->io_why), "io_uring is refused: %s",
@@ -317,7 +354,8 @@ static int create_engine(struct ringtun_device *d, struct worker *w)
 	return io_poll_create(&w->io, &p, &w->io_stats);
 }
 
-static int create_workers(struct ringtun_device *d, uint32_t n)
+/* All that a confined host could not open any more. */
+static int create_engines(struct ringtun_device *d, uint32_t n)
 {
 	d->workers = aligned_alloc(CACHELINE, n * ROUND_UP(sizeof(*d->workers), CACHELINE));
 	d->worker_threads = calloc(n, sizeof(*d->worker_threads));
@@ -330,13 +368,23 @@ static int create_workers(struct ringtun_device *d, uint32_t n)
 		log_line(d, RINGTUN_LOG_DEBUG, "no /proc/stat: cipher work is shared at any load");
 	memset(d->workers, 0, n * sizeof(*d->workers));
 	for (uint32_t i = 0; i < n; i++) {
+		int r = create_engine(d, i);
+		if (r < 0)
+			return r;
+		d->n_engines++;
+	}
+	return 0;
+}
+
+static int create_workers(struct ringtun_device *d, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
 		struct worker_params wp = {
 			.device = &d->device,
 			.aead = d->aead,
 			.pool = n > 1 ? d->pool : NULL,
 			.index = i,
-			/* workers beyond the queues read nothing, but write to a shared one */
-			.tun_fd = d->tun.fd[i % d->tun.n_queues],
+			.tun_fd = tun_fd_of(d, i),
 			.tun_writes_only = i >= d->tun.n_queues,
 			.wake_fd = d->worker_wake_fds[i],
 			.vnet_hdr = d->tun.vnet_hdr,
@@ -348,15 +396,18 @@ static int create_workers(struct ringtun_device *d, uint32_t n)
 		if (r < 0)
 			return r;
 		d->n_workers++;
-		r = create_engine(d, &d->workers[i]);
-		if (r < 0)
-			return r;
 	}
 	return 0;
 }
 
+/* Each thread names itself: for another one the C library would write to /proc, which a host that
+ * has confined itself can not. */
 static void *worker_thread(void *w)
 {
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "rt-worker-%u", ((struct worker *)w)->index % 1000);
+	(void)pthread_setname_np(pthread_self(), name);
 	worker_loop(w);
 	return NULL;
 }
@@ -366,6 +417,7 @@ static void *loop_thread(void *ctx)
 {
 	struct ringtun_device *d = ctx;
 
+	(void)pthread_setname_np(pthread_self(), "rt-control");
 	if (d->params.nice && setpriority(PRIO_PROCESS, 0, d->params.nice) < 0)
 		log_line(d, RINGTUN_LOG_INFO, "threads can not be raised to nice value %d: %s",
 			 d->params.nice, strerror(errno));
@@ -382,19 +434,12 @@ static int start_threads(struct ringtun_device *d)
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (uint32_t i = 0; i < d->n_workers && r == 0; i++) {
-		char name[16];
 		r = -pthread_create(&d->worker_threads[i], NULL, worker_thread, &d->workers[i]);
-		if (r < 0)
-			break;
-		(void)snprintf(name, sizeof(name), "rt-worker-%u", i % 1000);
-		(void)pthread_setname_np(d->worker_threads[i], name);
-		d->n_worker_threads++;
+		d->n_worker_threads += r == 0;
 	}
-	if (r == 0)
-		r = -pthread_create(&d->loop_thread, NULL, loop_thread, d);
 	if (r == 0) {
-		d->has_loop_thread = true;
-		(void)pthread_setname_np(d->loop_thread, "rt-control");
+		r = -pthread_create(&d->loop_thread, NULL, loop_thread, d);
+		d->has_loop_thread = r == 0;
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return r;
@@ -430,6 +475,8 @@ static int create_core(struct ringtun_device *d, uint32_t n_workers)
 				  .io_why = d->io_why[0] ? d->io_why : NULL,
 				  .follows_mtu = d->params.tun_fd < 0 && !d->params.gso_max_size,
 				  .wake_fd = d->control_wake_fd,
+				  .link = &d->link,
+				  .route = &d->route,
 				  .ended = on_ended,
 				  .log = on_log,
 				  .status = on_status,
@@ -469,6 +516,19 @@ static void log_memory(struct ringtun_device *d)
 		 (unsigned long long)m.per_peer);
 }
 
+/* The rest of what must be open before the host may confine itself, and then it does. */
+static int open_all(struct ringtun_device *d, uint32_t n_workers)
+{
+	int r = open_eventfds(d, n_workers);
+	if (r == 0)
+		r = open_monitors(d);
+	if (r == 0)
+		r = create_engines(d, n_workers);
+	if (r == 0 && d->params.before_threads)
+		r = d->params.before_threads(d->params.before_threads_ctx, d);
+	return r;
+}
+
 static int create(struct ringtun_device *d)
 {
 	uint32_t n_workers = d->params.n_workers ? d->params.n_workers : usable_cores();
@@ -485,9 +545,10 @@ static int create(struct ringtun_device *d)
 	if (r == 0)
 		r = check_tun(d, n_workers);
 	if (r == 0)
-		r = open_eventfds(d, n_workers);
+		r = open_all(d, n_workers);
 	if (r < 0)
 		return r;
+	rcu_start();
 	rcu_thread_register(); /* for as long as we act as the control thread */
 	r = create_core(d, n_workers);
 	rcu_thread_unregister();
@@ -520,6 +581,7 @@ int ringtun_device_create(struct ringtun_device **ret_device,
 	d->params = *params;
 	d->control_wake_fd = -1;
 	d->event_fd = -1;
+	(void)pthread_mutex_init(&d->status_lock, NULL);
 	r = create(d);
 	if (r < 0) {
 		if (d->has_tun && params->tun_fd >= 0)
@@ -547,7 +609,7 @@ static void stop_threads(struct ringtun_device *d)
 
 static void close_eventfds(struct ringtun_device *d)
 {
-	for (uint32_t i = 0; d->worker_wake_fds && i < d->device.n_workers; i++)
+	for (uint32_t i = 0; d->worker_wake_fds && i < d->n_wake_fds; i++)
 		if (d->worker_wake_fds[i] >= 0)
 			(void)close(d->worker_wake_fds[i]);
 	free(d->worker_wake_fds);
@@ -567,14 +629,19 @@ void ringtun_device_destroy(struct ringtun_device *device)
 	rcu_thread_register();
 	if (device->has_loop)
 		loop_finish(&device->loop);
-	for (uint32_t i = 0; i < device->n_workers; i++) {
+	if (device->has_link)
+		link_monitor_close(&device->link);
+	if (device->has_route)
+		route_monitor_close(&device->route);
+	for (uint32_t i = 0; i < device->n_engines; i++)
 		io_destroy(device->workers[i].io);
+	for (uint32_t i = 0; i < device->n_workers; i++)
 		worker_finish(&device->workers[i]);
-	}
 	if (device->has_device)
 		device_finish(&device->device);
 	rcu_thread_unregister();
 	close_eventfds(device);
+	(void)pthread_mutex_destroy(&device->status_lock);
 	free(device->workers);
 	if (device->pool)
 		crypto_pool_finish(device->pool);
@@ -591,6 +658,35 @@ const char *ringtun_device_name(const struct ringtun_device *device)
 int ringtun_device_serve_uapi(struct ringtun_device *device, int fd)
 {
 	return loop_serve_uapi(&device->loop, fd);
+}
+
+enum ringtun_io ringtun_device_io(const struct ringtun_device *device)
+{
+	/* Workers come in order, and after the first that can not have io_uring all use poll. */
+	return device->n_engines && strcmp(device->workers[0].io->ops->name, "uring") == 0
+		       ? RINGTUN_IO_URING
+		       : RINGTUN_IO_POLL;
+}
+
+int ringtun_device_add_status(struct ringtun_device *device, const char *key, const char *value)
+{
+	size_t key_len = strlen(key);
+	size_t value_len = strlen(value);
+	int r = -ENOSPC;
+
+	if (!key_len || strpbrk(key, "=\n") || strchr(value, '\n'))
+		return -EINVAL;
+	if (key_len + value_len + 2 > MAX_STATUS_LEN)
+		return -ENOSPC;
+	(void)pthread_mutex_lock(&device->status_lock);
+	if (device->n_status < MAX_STATUS) {
+		char *to = device->status[device->n_status++];
+		memcpy(to, key, key_len + 1);
+		memcpy(to + key_len + 1, value, value_len + 1);
+		r = 0;
+	}
+	(void)pthread_mutex_unlock(&device->status_lock);
+	return r;
 }
 
 int ringtun_device_event_fd(const struct ringtun_device *device)

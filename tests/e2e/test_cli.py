@@ -50,6 +50,7 @@ def expect_starts(ns, args=("-f",), env=None):
 
 def n_threads(ns, **kw):
     d = ns.daemon(**kw)
+    ns.lab.uapi(d.ifname, "get=1\n\n")  # an answer: the start is over
     n = len(os.listdir(f"/proc/{d.pid}/task"))
     d.stop()
     return n
