@@ -18,6 +18,7 @@
 #include <ringtun/version.h>
 
 #include "base/cleanup.h"
+#include "daemon/confine.h"
 #include "daemon/daemonize.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
@@ -37,13 +38,18 @@ struct daemon {
 	struct log log;
 	struct uapi_socket sock;
 	struct ringtun_device *device;
+	struct confine confine;
 	int signal_fd;
+	int notify_fd;            /* to the service manager; -1 = none */
+	int control_fd;           /* the control socket until the device has it; -1 = none */
 	char reason[REASON_SIZE]; /* why the set-up failed */
 };
 
 static void daemon_init(struct daemon *d, const struct options *options)
 {
-	*d = (struct daemon){ .options = options, .signal_fd = -1 };
+	*d = (struct daemon){
+		.options = options, .signal_fd = -1, .notify_fd = -1, .control_fd = -1
+	};
 	log_init(&d->log, options->log_level);
 	log_set_name(&d->log, options->name ? options->name : "?");
 	uapi_socket_init(&d->sock);
@@ -55,7 +61,9 @@ static void daemon_finish(struct daemon *d)
 	uapi_socket_remove(&d->sock);
 	ringtun_device_destroy(d->device);
 	uapi_socket_finish(&d->sock);
+	close_fdp(&d->control_fd);
 	close_fdp(&d->signal_fd);
+	close_fdp(&d->notify_fd);
 	log_finish(&d->log);
 }
 
@@ -109,6 +117,65 @@ static const char *explain_create_error(const struct options *options, int error
 	}
 }
 
+/* The control socket: ours, or one that was handed over. A handed-over listener has the standard
+ * name if it has one at all; a connected stream has none. */
+static int open_control(struct daemon *d, const char *name)
+{
+	int fd = d->options->uapi_fd;
+
+	if (fd < 0) {
+		int r = uapi_socket_listen(&d->sock, UAPI_SOCKET_DIR, name, &d->control_fd);
+		if (r == -EADDRINUSE)
+			return daemon_fail(d, "another daemon serves this interface's socket", r);
+		if (r < 0)
+			return daemon_fail(d, "the control socket in " UAPI_SOCKET_DIR, r);
+		return 0;
+	}
+	if (socket_is(fd, SO_ACCEPTCONN) &&
+	    uapi_socket_adopt(&d->sock, UAPI_SOCKET_DIR, name) < 0) {
+		log_write(&d->log, RINGTUN_LOG_INFO,
+			  "the control socket has no name of ours, which is thus not watched");
+	}
+	d->control_fd = fd;
+	return 0;
+}
+
+static int serve_control(struct daemon *d)
+{
+	int r = ringtun_device_serve_uapi(d->device, d->control_fd);
+	if (r < 0)
+		return daemon_fail(d, "the control socket", r);
+	d->control_fd = -1; /* the device's */
+	return 0;
+}
+
+static int fail_layer(struct daemon *d, int r)
+{
+	char what[64];
+	if (d->confine.changes_user && d->confine.failed == CONFINE_CAPABILITIES)
+		(void)snprintf(what, sizeof(what), "becoming user %.32s", d->confine.user.name);
+	else
+		(void)snprintf(what, sizeof(what), "the sandbox layer %s",
+			       confine_layer_name(d->confine.failed));
+	return daemon_fail(d, what, r);
+}
+
+/* The last that we do with all our privileges, and then they go. */
+static int before_threads(void *ctx, struct ringtun_device *device)
+{
+	struct daemon *d = ctx;
+	int r = open_control(d, ringtun_device_name(device));
+	if (r < 0)
+		return r;
+	if (d->confine.changes_user && d->options->uapi_fd < 0) {
+		r = uapi_socket_leave_to_sweeper(&d->sock, UAPI_SOCKET_DIR);
+		if (r < 0)
+			return daemon_fail(d, "a process to remove the control socket", r);
+	}
+	r = confine_before_threads(&d->confine, UAPI_SOCKET_DIR);
+	return r < 0 ? fail_layer(d, r) : 0;
+}
+
 static int create_device(struct daemon *d)
 {
 	const struct options *o = d->options;
@@ -132,35 +199,11 @@ static int create_device(struct daemon *d)
 	params.cpu_mask = o->cpu_mask;
 	params.log = log_write;
 	params.log_ctx = &d->log;
+	params.before_threads = before_threads;
+	params.before_threads_ctx = d;
 
 	int r = ringtun_device_create(&d->device, &params);
-	return r < 0 ? daemon_fail(d, explain_create_error(o, r), r) : 0;
-}
-
-/* The control socket: ours, or one that was handed over. A handed-over listener has the standard
- * name if it has one at all; a connected stream has none. */
-static int open_control(struct daemon *d)
-{
-	const char *name = ringtun_device_name(d->device);
-	int fd CLEANUP(close_fdp) = d->options->uapi_fd;
-
-	if (fd < 0) {
-		int r = uapi_socket_listen(&d->sock, UAPI_SOCKET_DIR, name, &fd);
-		if (r == -EADDRINUSE)
-			return daemon_fail(d, "another daemon serves this interface's socket", r);
-		if (r < 0)
-			return daemon_fail(d, "the control socket in " UAPI_SOCKET_DIR, r);
-	} else if (socket_is(fd, SO_ACCEPTCONN) &&
-		   uapi_socket_adopt(&d->sock, UAPI_SOCKET_DIR, name) < 0) {
-		log_write(&d->log, RINGTUN_LOG_INFO,
-			  "the control socket has no name of ours, which is thus not watched");
-	}
-
-	int r = ringtun_device_serve_uapi(d->device, fd);
-	if (r < 0)
-		return daemon_fail(d, "the control socket", r);
-	fd = -1; /* the device's */
-	return 0;
+	return r < 0 && !d->reason[0] ? daemon_fail(d, explain_create_error(o, r), r) : r;
 }
 
 static int set_up(struct daemon *d)
@@ -169,14 +212,26 @@ static int set_up(struct daemon *d)
 	for (unsigned i = 0; i < o->n_notes; i++)
 		log_printf(&d->log, RINGTUN_LOG_INFO, "option %s has no effect here", o->notes[i]);
 
-	int r = signals_open(&d->signal_fd); /* first: threads inherit the mask */
+	int r = confine_init(&d->confine, o, &d->log);
+	if (r == -EPERM)
+		return daemon_fail(d, "only root can become another user", r);
+	if (r < 0)
+		return daemon_fail(d, "the user to become", r);
+	r = signals_open(&d->signal_fd); /* first: threads inherit the mask */
 	if (r < 0)
 		return daemon_fail(d, "signals", r);
+	d->notify_fd = sd_notify_open();
 	r = create_device(d);
 	if (r < 0)
 		return r;
 	log_set_name(&d->log, ringtun_device_name(d->device));
-	return open_control(d);
+	r = serve_control(d);
+	if (r == 0) {
+		r = confine_threads(&d->confine, ringtun_device_io(d->device));
+		r = r < 0 ? fail_layer(d, r) : 0;
+	}
+	confine_report(&d->confine, d->device);
+	return r;
 }
 
 /* True while the device shall run on. */
@@ -213,18 +268,26 @@ static int exit_status(const struct daemon *d)
 	return ringtun_device_ended(d->device) == RINGTUN_FAILED ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* Keys shall not reach a core file (P-462). */
-static void forbid_core_files(void)
+/* Keys shall not reach a core file or swap space (P-462, P-464): as much memory may be locked as we
+ * are allowed to ask for, which later, without capabilities, we are not. */
+static void protect_keys(void)
 {
 	static const struct rlimit none = { 0, 0 };
+	static const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+	struct rlimit limit;
+
 	(void)setrlimit(RLIMIT_CORE, &none);
 	(void)prctl(PR_SET_DUMPABLE, 0);
+	if (setrlimit(RLIMIT_MEMLOCK, &all) == 0 || getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_MEMLOCK, &limit);
 }
 
 /* From here on this is the process that stays. @report_fd is -1 in the foreground. */
 static int run(struct daemon *d, int report_fd)
 {
-	forbid_core_files();
+	protect_keys();
 	options_clear_environment();
 	int r = check_fds(d);
 	if (r == 0)
@@ -246,11 +309,11 @@ static int run(struct daemon *d, int report_fd)
 	}
 	char ready[64];
 	(void)snprintf(ready, sizeof(ready), "READY=1\nMAINPID=%d", (int)getpid());
-	sd_notify_send(ready);
+	sd_notify_send(d->notify_fd, ready);
 	log_printf(&d->log, RINGTUN_LOG_INFO, "ringtun %s is ready", ringtun_version());
 
 	wait_for_end(d);
-	sd_notify_send("STOPPING=1");
+	sd_notify_send(d->notify_fd, "STOPPING=1");
 	int status = exit_status(d);
 	daemon_finish(d);
 	return status;

@@ -251,14 +251,24 @@ static bool parse_ignored(struct options *options, const struct option_row *row,
 }
 
 /* Documented as WG_SUDO=1, and refused by the option parsers of those who document it. Here any
- * text is taken, and what means "no" means no. */
+ * text is taken, and what means "no" means no: privileges are to be dropped. */
 static bool parse_sudo(struct options *options, const struct option_row *row, const char *value)
 {
 	static const char *const no[] = { "0", "false", "no", "off" };
+	options->keep_privileges = true;
+	if (!value)
+		options->user = NULL; /* the flag beats a variable, and a flag before it */
 	for (size_t i = 0; value && i < ARRAY_SIZE(no); i++)
 		if (strcasecmp(value, no[i]) == 0)
-			return true;
-	return parse_ignored(options, row, value);
+			options->keep_privileges = false;
+	options->login_user = !options->keep_privileges;
+	return true;
+}
+
+static bool parse_user(struct options *options, const struct option_row *row, const char *value)
+{
+	options->keep_privileges = false;
+	return parse_string(options, row, value);
 }
 
 #define FIELD(f) .field = offsetof(struct options, f)
@@ -305,13 +315,24 @@ static const struct option_row rows[] = {
 	  "let the kernel choose a datagram's worker", .parse = parse_switch, FIELD(steering) },
 	{ "cpu-mask", "RINGTUN_CPU_MASK", "LIST",
 	  "vector kernels to allow: none, avx2,avx512", .parse = parse_string, FIELD(cpu_mask) },
+	{ "user", "RINGTUN_USER", "NAME",
+	  "become this user after set-up", .parse = parse_user, FIELD(user) },
+	{ "no-new-privs", "RINGTUN_NO_NEW_PRIVS", "auto|on|off",
+	  "never gain privileges again", .parse = parse_switch, FIELD(no_new_privs) },
+	{ "drop-capabilities", "RINGTUN_DROP_CAPABILITIES", "auto|on|off",
+	  "keep only what networking needs", .parse = parse_switch, FIELD(capabilities) },
+	{ "landlock", "RINGTUN_LANDLOCK", "auto|on|off",
+	  "no files but the control socket", .parse = parse_switch, FIELD(landlock) },
+	{ "seccomp", "RINGTUN_SECCOMP", "auto|on|off",
+	  "no system calls but those in use", .parse = parse_switch, FIELD(seccomp) },
+	{ "disable-drop-privileges", "WG_SUDO", NULL,
+	  "keep user and capabilities", .parse = parse_sudo },
 	{ "status", NULL, "INTERFACE",
 	  "show the state of a running daemon", .parse = parse_status },
 	{ "json", NULL, NULL, "with --status: as JSON", .parse = parse_json },
 	{ "version", NULL, NULL, "show the version", .parse = parse_action, .letter = 'V' },
 	{ "help", NULL, NULL, "show this help", .parse = parse_action, .letter = 'h' },
 	/* Others' options without a meaning here. */
-	{ "disable-drop-privileges", "WG_SUDO", NULL, NULL, .parse = parse_sudo },
 	{ "disable-connected-udp", NULL, NULL, NULL, .parse = parse_ignored },
 	{ "socket-buffer-size", NULL, "BYTES", NULL, .parse = parse_ignored },
 	{ "tun-name-file", "WG_TUN_NAME_FILE", "FILE", NULL, .parse = parse_ignored },

@@ -43,6 +43,10 @@ struct options {
 	enum ringtun_io io;
 	enum ringtun_switch tun_tso, tun_uso, udp_gso, udp_gro, multi_queue, steering;
 	const char *cpu_mask; /* NULL = all */
+	const char *user;     /* name or number to become; NULL = see login_user */
+	bool login_user;      /* WG_SUDO=0: become who logged in, if that is known */
+	bool keep_privileges; /* --disable-drop-privileges, WG_SUDO=1; counts without user */
+	enum ringtun_switch no_new_privs, capabilities, landlock, seccomp;
 	/* Names of options that are accepted for compatibility and do nothing here. */
 	const char *notes[OPTIONS_MAX_NOTES];
 	unsigned n_notes;

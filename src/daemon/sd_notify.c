@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* One datagram to the service manager. */
+/* Datagrams to the service manager. */
 #include "daemon/sd_notify.h"
 
 #include <stddef.h>
@@ -10,20 +10,27 @@
 
 #include "base/cleanup.h"
 
-void sd_notify_send(const char *state)
+int sd_notify_open(void)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	size_t len = path ? strlen(path) : 0;
 
 	if (len < 2 || len >= sizeof(addr.sun_path) || (path[0] != '/' && path[0] != '@'))
-		return;
+		return -1;
 	memcpy(addr.sun_path, path, len);
 	if (path[0] == '@')
 		addr.sun_path[0] = '\0'; /* the abstract name space */
 
 	int fd CLEANUP(close_fdp) = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&addr,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		return -1;
+	return TAKE_FD(fd);
+}
+
+void sd_notify_send(int fd, const char *state)
+{
 	if (fd >= 0)
-		(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&addr,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+		(void)send(fd, state, strlen(state), MSG_NOSIGNAL);
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* One datagram to the service manager, as sd_notify(3) sends it. */
+/* Datagrams to the service manager, as sd_notify(3) sends them. */
 #pragma once
 
-/* "READY=1" and the like, lines separated by '\n'. Nothing happens without NOTIFY_SOCKET; errors
- * are nobody's business. */
-void sd_notify_send(const char *state);
+/* A socket that is connected to it, while we still may; -1 without a usable NOTIFY_SOCKET. */
+int sd_notify_open(void);
+
+/* "READY=1" and the like, lines separated by '\n'. @fd may be -1; errors are nobody's business. */
+void sd_notify_send(int fd, const char *state);

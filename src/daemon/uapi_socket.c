@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "daemon/sweeper.h"
 
 enum {
 	BACKLOG = 128,    /* U-008 asks for 16 */
@@ -23,12 +24,13 @@ enum {
 
 void uapi_socket_init(struct uapi_socket *sock)
 {
-	*sock = (struct uapi_socket){ .watch_fd = -1 };
+	*sock = (struct uapi_socket){ .watch_fd = -1, .sweeper_fd = -1 };
 }
 
 void uapi_socket_finish(struct uapi_socket *sock)
 {
 	close_fdp(&sock->watch_fd);
+	close_fdp(&sock->sweeper_fd);
 	uapi_socket_init(sock);
 }
 
@@ -232,9 +234,16 @@ bool uapi_socket_is_ours(struct uapi_socket *sock)
 	return !sock->path[0] || has_our_file(sock);
 }
 
+int uapi_socket_leave_to_sweeper(struct uapi_socket *sock, const char *dir)
+{
+	return sweeper_start(dir, sock->path, &sock->sweeper_fd);
+}
+
 void uapi_socket_remove(struct uapi_socket *sock)
 {
-	if (sock->path[0] && has_our_file(sock))
+	if (sock->sweeper_fd >= 0)
+		sweeper_sweep(&sock->sweeper_fd);
+	else if (sock->path[0] && has_our_file(sock))
 		(void)unlink(sock->path);
 	sock->path[0] = '\0';
 }

@@ -18,7 +18,8 @@ struct uapi_socket {
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "" = none */
 	dev_t dev; /* of the file, which our descriptor keeps from being given out again */
 	ino_t ino;
-	int watch_fd; /* inotify on the directory; -1 = none, look once a second */
+	int watch_fd;   /* inotify on the directory; -1 = none, look once a second */
+	int sweeper_fd; /* to who removes the name for us; -1 = we do */
 };
 
 void uapi_socket_init(struct uapi_socket *sock);
@@ -32,6 +33,10 @@ MUST_CHECK int uapi_socket_listen(struct uapi_socket *sock, const char *dir, con
 /* Watches the name of a socket that was made by somebody else (WG_UAPI_FD). 0, or -errno: there is
  * no such socket. */
 MUST_CHECK int uapi_socket_adopt(struct uapi_socket *sock, const char *dir, const char *name);
+
+/* Leaves the removal of the name in @dir to another process: we are about to become somebody who
+ * may not. Before there are threads. 0 or -errno. */
+MUST_CHECK int uapi_socket_leave_to_sweeper(struct uapi_socket *sock, const char *dir);
 
 /* Reads the watch empty. False once the name was deleted or belongs to another file (U-072); true
  * if there never was one. */

@@ -198,7 +198,10 @@ static void expect_note(const struct sockaddr_un *addr, size_t path_len, const c
 	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_len);
 	cr_assert(eq(int, bind(fd, (const struct sockaddr *)addr, len), 0));
 	setenv("NOTIFY_SOCKET", variable, 1);
-	sd_notify_send("READY=1\nMAINPID=7");
+	int to = sd_notify_open();
+	cr_assert(to >= 0);
+	sd_notify_send(to, "READY=1\nMAINPID=7");
+	close(to);
 	ssize_t n = recv(fd, buf, sizeof(buf) - 1, 0);
 	cr_assert(n > 0);
 	buf[n] = '\0';
@@ -226,12 +229,13 @@ Test(sd_notify, nonsense_is_harmless)
 	memset(longer, '/', sizeof(longer));
 	longer[sizeof(longer) - 1] = '\0';
 	unsetenv("NOTIFY_SOCKET");
-	sd_notify_send("READY=1");
+	cr_assert(eq(int, sd_notify_open(), -1));
+	sd_notify_send(-1, "READY=1");
 	static const char *const values[] = { "", "/", "@", "relative", "/nonexistent/notify" };
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
 		setenv("NOTIFY_SOCKET", values[i], 1);
-		sd_notify_send("READY=1");
+		cr_assert(eq(int, sd_notify_open(), -1), "%s", values[i]);
 	}
 	setenv("NOTIFY_SOCKET", longer, 1);
-	sd_notify_send("READY=1");
+	cr_assert(eq(int, sd_notify_open(), -1));
 }

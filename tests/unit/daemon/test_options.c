@@ -53,6 +53,11 @@ static void clear_variables(void)
 		"RINGTUN_STEERING",
 		"RINGTUN_CPU_MASK",
 		"WG_SUDO",
+		"RINGTUN_USER",
+		"RINGTUN_NO_NEW_PRIVS",
+		"RINGTUN_DROP_CAPABILITIES",
+		"RINGTUN_LANDLOCK",
+		"RINGTUN_SECCOMP",
 		"WG_TUN_NAME_FILE",
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -235,25 +240,65 @@ Test(options, sudo_takes_anything)
 {
 	static const struct {
 		const char *value;
-		unsigned n_notes;
-	} table[] = { { "1", 1 }, { "true", 1 },  { "yes", 1 }, { "on", 1 }, { "perhaps", 1 },
-		      { "0", 0 }, { "FALSE", 0 }, { "no", 0 },  { "off", 0 } };
+		bool keeps;
+	} table[] = { { "1", true },      { "true", true },    { "yes", true },
+		      { "on", true },     { "perhaps", true }, { "0", false },
+		      { "FALSE", false }, { "no", false },     { "off", false } };
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		setenv("WG_SUDO", table[i].value, 1);
 		cr_assert(eq(int, parse("wg0"), 0), "%s", table[i].value);
-		cr_assert(eq(u32, options.n_notes, table[i].n_notes), "%s", table[i].value);
+		cr_assert(eq(int, options.keep_privileges, table[i].keeps), "%s", table[i].value);
+		cr_assert(eq(int, options.login_user, !table[i].keeps), "%s", table[i].value);
 	}
+	unsetenv("WG_SUDO");
+	cr_assert(eq(int, parse("wg0"), 0));
+	cr_assert(not(options.keep_privileges));
+	cr_assert(not(options.login_user));
+}
+
+Test(options, the_last_of_user_and_keeping_privileges_counts)
+{
+	cr_assert(eq(int, parse("--disable-drop-privileges --user=a wg0"), 0));
+	cr_assert(eq(str, (char *)options.user, (char *)"a"));
+	cr_assert(not(options.keep_privileges));
+	cr_assert(eq(int, parse("--user=a --disable-drop-privileges wg0"), 0));
+	cr_assert(zero(ptr, (void *)options.user));
+	cr_assert(options.keep_privileges);
+	setenv("RINGTUN_USER", "b", 1);
+	cr_assert(eq(int, parse("--disable-drop-privileges wg0"), 0));
+	cr_assert(zero(ptr, (void *)options.user));
+	setenv("WG_SUDO", "1", 1); /* of two variables the one that names somebody */
+	cr_assert(eq(int, parse("wg0"), 0));
+	cr_assert(eq(str, (char *)options.user, (char *)"b"));
+	cr_assert(eq(int, parse("--user= wg0"), -22));
+}
+
+Test(options, layers_of_the_sandbox)
+{
+	cr_assert(eq(int,
+		     parse("--no-new-privs=on --drop-capabilities=off --landlock=on --seccomp=off"
+			   " wg0"),
+		     0));
+	cr_assert(eq(int, options.no_new_privs, RINGTUN_ON));
+	cr_assert(eq(int, options.capabilities, RINGTUN_OFF));
+	cr_assert(eq(int, options.landlock, RINGTUN_ON));
+	cr_assert(eq(int, options.seccomp, RINGTUN_OFF));
+	setenv("RINGTUN_SECCOMP", "on", 1);
+	setenv("RINGTUN_LANDLOCK", "off", 1);
+	cr_assert(eq(int, parse("--seccomp=auto wg0"), 0));
+	cr_assert(eq(int, options.seccomp, RINGTUN_AUTO));
+	cr_assert(eq(int, options.landlock, RINGTUN_OFF));
+	cr_assert(eq(int, parse("--landlock=yes wg0"), -22));
 }
 
 Test(options, options_without_meaning_are_noted_once)
 {
-	setenv("WG_SUDO", "1", 1);
 	setenv("WG_TUN_NAME_FILE", "/nowhere", 1);
 	cr_assert(eq(int,
 		     parse("--disable-drop-privileges --disable-connected-udp"
 			   " --disable-connected-udp --socket-buffer-size 9 wg0"),
 		     0));
-	cr_assert(eq(u32, options.n_notes, 4));
+	cr_assert(eq(u32, options.n_notes, 3));
 	cr_assert(eq(str, (char *)options.name, (char *)"wg0"));
 }
 
