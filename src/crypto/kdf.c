@@ -25,6 +25,7 @@ static void expand(uint8_t *const *out, size_t n_out, const uint8_t *chaining_ke
 	}
 	secret_wipe(t0, sizeof(t0));
 	secret_wipe(chain, sizeof(chain));
+	secret_wipe_below(); /* libb2 keeps the last result in a buffer of its own */
 }
 
 void kdf1(uint8_t t1[KDF_LEN], const uint8_t chaining_key[KDF_LEN], struct bytes in)

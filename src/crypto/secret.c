@@ -34,6 +34,12 @@ void secret_wipe(void *p, size_t len)
 	sodium_memzero(p, len);
 }
 
+__attribute__((noinline)) void secret_wipe_below(void)
+{
+	uint8_t below[8192]; /* libsodium's X25519 takes some 3 KB, libb2 less */
+	sodium_memzero(below, sizeof(below));
+}
+
 bool secret_equal(const void *a, const void *b, size_t len)
 {
 	return sodium_memcmp(a, b, len) == 0;

@@ -15,6 +15,9 @@ MUST_CHECK int crypto_init(void);
 /* Zeroes with stores that the compiler can not remove (P-461). */
 void secret_wipe(void *p, size_t len);
 
+/* Zeroes the stack below the caller, where libraries that it called left what they computed. */
+void secret_wipe_below(void);
+
 /* Constant time in the contents (P-460). */
 MUST_CHECK bool secret_equal(const void *a, const void *b, size_t len);
 MUST_CHECK bool secret_is_zero(const void *p, size_t len);

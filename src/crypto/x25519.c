@@ -18,6 +18,7 @@ bool x25519(uint8_t out[X25519_LEN], const uint8_t scalar[X25519_LEN],
 	else
 		secret_wipe(out, X25519_LEN);
 	secret_wipe(shared, sizeof(shared));
+	secret_wipe_below(); /* copies of the scalar, intermediate points */
 	return ok;
 }
 
@@ -27,4 +28,5 @@ void x25519_public(uint8_t out[X25519_LEN], const uint8_t scalar[X25519_LEN])
 	/* Can not fail: no clamped scalar takes the base point to zero. */
 	(void)crypto_scalarmult_curve25519_base(point, scalar);
 	memcpy(out, point, X25519_LEN);
+	secret_wipe_below();
 }
