@@ -43,6 +43,9 @@ def tasks(pid):
 
 def expect_tasks(pid, **wanted):
     """Each thread's status has these values, numbers where they are numbers."""
+    # The name of the control socket is there a moment before the last thread and seccomp are.
+    wait_until(lambda: len(inject.threads(pid)) >= 4 and
+               all(t["Seccomp"] == wanted.get("Seccomp", t["Seccomp"]) for t in tasks(pid)), 2)
     found = tasks(pid)
     check(len(found) >= 4, f"only {len(found)} threads")
     for task in found:
@@ -328,6 +331,7 @@ def user_ends(lab):
     needs_sandbox(lab)
     ns = lab.netns()
     d = ns.daemon(args=("-f", "--user", "nobody"))
+    lab.uapi(d.ifname, "get=1\n\n")  # an answer: the start is over
     d.stop(signal.SIGKILL)
     check(wait_until(lambda: not has_socket(d.ifname), 1), "socket still there after kill -9")
     d = ns.daemon(args=("-f", "--user", "nobody"))
