@@ -15,6 +15,7 @@ from .tunnel import Gateway, Hub, Pair
 
 GIGA, MEGA, KILO = 1e9, 1e6, 1e3
 START_PPS = 20000
+NEAR_STEP = 1.1  # of a search that begins where the last one ended
 IMIX = "imix"
 RTT_PPS = 500
 SETTLE_SEC = 0.5  # before a measurement under load
@@ -136,7 +137,7 @@ class UdpLossless(UdpCase):
         super().__init__(name, f"{size_title(size)}, highest lossless rate", size)
 
     def seconds(self, options):
-        return 10 * (options.trial_seconds + generator.OVERHEAD_SEC)
+        return 8 * (options.trial_seconds + generator.OVERHEAD_SEC)
 
     def measure(self, network, options, memory):
         """A search. Later rounds begin where the last one ended."""
@@ -147,7 +148,7 @@ class UdpLossless(UdpCase):
             network.check_alive()
             return point
         found = lossless(trial, memory.get("start", START_PPS), options.loss, options.resolution,
-                         options.repeats)
+                         options.repeats, NEAR_STEP if "start" in memory else 2.0)
         if not found.best:
             raise BenchError("lossless rate", f"more than {options.loss:.2%} lost even at "
                              f"{found.points[-1].asked_pps:.0f} datagrams per second")

@@ -9,8 +9,8 @@ import signal
 import sys
 import time
 
-from . import (VERSION, cases, compare, document, html, implementations, lab, micro, null_build, plots,
-               profile, results_md, table, targets)
+from . import (VERSION, cases, compare, document, html, implementations, lab, merge, micro, null_build,
+               percase, plots, profile, results_md, table, targets)
 from .errors import (EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_REGRESSION, EXIT_USAGE, BenchError,
                      Stopped, UsageError)
 from .progress import Progress
@@ -65,10 +65,13 @@ def add_tunnel(commands):
     p.add_argument("--case", action="append", default=[], metavar="NAME[,NAME]",
                    help="cases to run, shell patterns too (default: all)")
     p.add_argument("--list-cases", action="store_true", help="print the cases and end")
-    p.add_argument("--rounds", type=positive(int, 1000), metavar="N", help="rounds (default 5)")
-    p.add_argument("--seconds", type=positive(float, 3600), metavar="SEC",
+    p.add_argument("--rounds", type=percase.parser(positive(int, 1000)), default=percase.PerCase(None),
+                   metavar="N[,CASE=N]", help="rounds (default 5); others for some cases: 3,udp-*=7")
+    p.add_argument("--seconds", type=percase.parser(positive(float, 3600)),
+                   default=percase.PerCase(None), metavar="SEC[,CASE=SEC]",
                    help="length of a TCP, overload or latency trial (default 5)")
-    p.add_argument("--trial-seconds", type=positive(float, 3600), metavar="SEC",
+    p.add_argument("--trial-seconds", type=percase.parser(positive(float, 3600)),
+                   default=percase.PerCase(None), metavar="SEC[,CASE=SEC]",
                    help="length of one trial of a lossless search (default 1)")
     p.add_argument("--loss", type=positive(float, 0.5), default=0.001, metavar="SHARE",
                    help="loss that counts as none (default %(default)s)")
@@ -77,6 +80,10 @@ def add_tunnel(commands):
     p.add_argument("--repeats", type=int, choices=range(4), default=1, metavar="N",
                    help="how often a lossy trial of a search is repeated before it counts (default 1)")
     p.add_argument("--pause", type=float, default=0.2, metavar="SEC", help="rest before each trial")
+    p.add_argument("--merge", action="store_true", help="keep the cases that the file of --json has "
+                   "from earlier runs of the same programs, replacing those measured now")
+    p.add_argument("--only-missing", action="store_true", help="as --merge, and measure only cases "
+                   "without a complete result there")
     p.add_argument("--null", metavar="COMMAND", help="the daemon of --impl null")
     p.add_argument("--build-null", action="store_true", help="build the daemon of --impl null")
     p.add_argument("--profile", action="store_true", help="flame graphs by perf, in the report")
@@ -117,20 +124,21 @@ def parser():
 def quick_defaults(options, n_implementations):
     """Short trials, and as many rounds of them as two minutes hold."""
     options.case = options.case or [",".join(cases.QUICK)]
-    options.seconds = options.seconds or 1.0
-    options.trial_seconds = options.trial_seconds or 0.3
+    options.seconds = options.seconds.or_default(1.0)
+    options.trial_seconds = options.trial_seconds.or_default(0.3)
     options.resolution = max(options.resolution, 0.1)
-    if not options.rounds:
+    if not options.rounds.default:
         round_seconds = n_implementations * sum(
-            c.seconds(options) + options.pause for c in chosen_cases(options))
-        options.rounds = min(3, max(1, round(QUICK_TARGET_SEC / round_seconds)))
+            c.seconds(percase.resolved(options, c.name)) + options.pause for c in chosen_cases(options))
+        options.rounds = options.rounds.or_default(
+            min(3, max(1, round(QUICK_TARGET_SEC / round_seconds))))
 
 
 def full_defaults(options):
     options.case = options.case or list(cases.DEFAULT)
-    options.rounds = options.rounds or 5
-    options.seconds = options.seconds or 5.0
-    options.trial_seconds = options.trial_seconds or 1.0
+    options.rounds = options.rounds.or_default(5)
+    options.seconds = options.seconds.or_default(5.0)
+    options.trial_seconds = options.trial_seconds.or_default(1.0)
 
 
 def chosen_cases(options):
@@ -201,15 +209,27 @@ def stoppable():
 
 
 def option_values(options):
-    return {k: getattr(options, k) for k in ("rounds", "seconds", "trial_seconds", "loss", "resolution",
-                                             "repeats", "pause", "quick")}
+    values = {k: getattr(options, k) for k in ("loss", "resolution", "repeats", "pause", "quick")}
+    return values | {k: getattr(options, k).describe() for k in percase.OPTIONS}
 
 
-def run_tunnel(options, argv):
-    if options.list_cases:
-        for case in map(cases.make, cases.DEFAULT):
-            print(f"{case.name:<16} {case.title}")
-        return EXIT_OK
+def earlier_results(options):
+    """The document that --merge adds to; None if there is none yet."""
+    if not options.merge and not options.only_missing:
+        return None
+    if not options.json:
+        raise UsageError("--merge and --only-missing need --json FILE")
+    return document.read(options.json) if os.path.exists(options.json) else None
+
+
+def print_cases():
+    for case in map(cases.make, cases.DEFAULT):
+        print(f"{case.name:<16} {case.title}")
+    return EXIT_OK
+
+
+def prepare(options):
+    """What a run needs of the command line: (cases, targets, old results, implementations)."""
     selected_targets = targets.load(options.targets) if options.targets else []
     old = document.read(options.compare) if options.compare else None
     chosen = chosen_implementations(options)
@@ -219,27 +239,52 @@ def run_tunnel(options, argv):
         full_defaults(options)
     selected = chosen_cases(options)
     check_tools(selected, options)
+    return selected, selected_targets, old, chosen
+
+
+def run_tunnel(options, argv):
+    if options.list_cases:
+        return print_cases()
+    selected, selected_targets, old, chosen = prepare(options)
+    earlier = earlier_results(options)
     progress = Progress(is_quiet=options.quiet)
     good, errors = usable(chosen, progress)
     doc = document.begin("tunnel", argv, option_values(options))
     doc["implementations"] = [i.describe() for i in good]
     doc["errors"] = errors
-    start, stopped, was_signal = time.monotonic(), None, False
-    runner = Runner(list(good), options, progress, start + (options.time_limit or 7 * 86400))
+    if earlier:
+        merge.check_same(earlier, doc)
+    to_run = selected
+    if options.only_missing:
+        to_run = merge.missing(earlier, selected, lambda n: percase.settings(options, n))
+        progress.note(f"{len(to_run)} of {len(selected)} cases have no complete result yet")
+    start = time.monotonic()
+
+    def so_far(runner, stopped, judged=()):
+        """The document of what was measured until now."""
+        now = {**doc, "cases": list(runner.documents), "errors": errors + runner.errors}
+        document.finish(now, time.monotonic() - start, stopped)
+        merge.into(earlier, now, [c.name for c in selected])
+        now["noise"] = document.noise(now["cases"])
+        now["failures"] = document.failures(now)
+        now["targets"] = targets.judge_all(now, judged)
+        return now
+
+    def keep(runner):
+        """After every case: a machine that goes down costs no more than the case at work."""
+        if options.json:
+            document.write(so_far(runner, "the run has not ended"), options.json)
+
+    stopped, was_signal = None, False
+    runner = Runner(list(good), options, progress, start + (options.time_limit or 7 * 86400), keep)
     try:
         with stoppable(), lab.exclusive(progress.note), lab.Settings():
-            runner.run(selected)
+            runner.run(to_run)
     except Stopped as e:
         stopped, was_signal = str(e), e.is_signal
         progress.note(f"{e}; what was measured is kept")
     progress.clear()
-    doc["cases"] = runner.documents
-    doc["errors"] += runner.errors
-    doc["noise"] = document.noise(doc["cases"])
-    document.finish(doc, time.monotonic() - start, stopped)
-    doc["failures"] = document.failures(doc)
-    doc["targets"] = targets.judge_all(doc, selected_targets)
-    status = output(doc, options, old, runner.profiles)
+    status = output(so_far(runner, stopped, selected_targets), options, old, runner.profiles)
     return EXIT_INTERRUPTED if was_signal else status
 
 
@@ -255,8 +300,8 @@ def flames(profiles, options):
 
 
 def output(doc, options, old, profiles=()):
-    """Writes what was asked for and returns the exit status. The results file comes first: nothing
-    that fails later loses a measurement."""
+    """Writes what was asked for and returns the exit status. The results file comes first, and what
+    fails later keeps nothing else from being written."""
     if options.json:
         document.write(doc, options.json)
     is_tunnel = doc["kind"] == "tunnel"
@@ -265,18 +310,28 @@ def output(doc, options, old, profiles=()):
     if old:
         rows = compare.compare(old, doc, options.relative_to, options.tolerance)
         print("\n".join(["", f"Compared with {options.compare}:", *table.comparison(rows)]))
-    if options.html:
-        plots.require()
-        html.write(options.html, html.page(doc, rows, flames(profiles, options) if profiles else ()))
-    if is_tunnel and options.picture:
-        plots.save(plots.picture(doc), options.picture)
-    if options.markdown:
-        results_md.update(options.markdown, doc)
-    for line in doc.get("failures", ()):
+    failures = list(doc.get("failures", ()))
+    for write in writers(doc, options, rows, profiles):
+        try:
+            write()
+        except BenchError as e:
+            failures.append(str(e))
+    for line in failures:
         print(f"ringtun-bench: {line}", file=sys.stderr)
     if compare.is_regression(rows):
         return EXIT_REGRESSION
-    return EXIT_FAILED if doc.get("failures") or not doc["complete"] else EXIT_OK
+    return EXIT_FAILED if failures or not doc["complete"] else EXIT_OK
+
+
+def writers(doc, options, rows, profiles):
+    """A function for each file that was asked for."""
+    if options.markdown:
+        yield lambda: results_md.update(options.markdown, doc)
+    if getattr(options, "picture", None) and doc["kind"] == "tunnel":
+        yield lambda: plots.save(plots.picture(doc), options.picture)
+    if options.html:
+        yield lambda: html.write(options.html, html.page(
+            doc, rows, flames(profiles, options) if profiles else ()))
 
 
 def run_measurements(options, argv):

@@ -17,7 +17,7 @@ figure svg { max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e3e3e3;
          white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { background: #f5f5f5; }
+th:first-child, td:first-child, .words td, .words th { text-align: left; } th { background: #f5f5f5; }
 .note { color: #555; font-size: 13px; } .box { border-left: 4px solid #999; background: #f6f6f6;
   padding: .5rem .9rem; margin: .8rem 0; }
 .noisy { border-color: #D55E00; background: #fdf1ea; } .quiet { border-color: #009E73; }
@@ -32,11 +32,14 @@ EXPLANATION = """
 <p>Implementations ran <b>in alternation</b>: every round measures each of them once before the next
 round begins, so a machine that changes speed disturbs all alike. Bars and table cells are medians
 over the rounds, whiskers are quartiles, dots are single rounds. A ratio is to the first
-implementation; its 95&nbsp;% interval is by bootstrap over rounds taken in pairs.</p>
+implementation; its 95&nbsp;% interval is by bootstrap over rounds taken in pairs; from fewer than five rounds no interval is that
+sure, and what is given is little more than the range of the rounds.</p>
 <p><b>Offered is not delivered</b>: every rate is what the receiver counted, by sequence numbers and
 with a large socket buffer. The lossless rate is searched in the manner of RFC&nbsp;2544. CPU time of
 the daemons is what the kernel charged to their processes; soft interrupts go to whoever was
 running, so the machine's figure (all processes, the load generators too) is the complete one.</p>
+<p><b>raw</b> is the bare pair of veth interfaces and <b>null</b> a tunnel that encrypts nothing: upper
+bounds that no tunnel reaches, not rivals.</p>
 """
 
 
@@ -77,7 +80,7 @@ def implementations(document):
     rows = [["implementation", "version", "command"]]
     for i in document["implementations"]:
         rows.append([i["name"], i["version"] or table.UNKNOWN, i["command"] or f"built in: {i['kind']}"])
-    return html_table(rows)
+    return f"<div class=words>{html_table(rows)}</div>"
 
 
 def targets(document):

@@ -7,7 +7,7 @@ import io
 from . import stats
 from .document import result_of
 from .errors import BenchError
-from .table import number
+from .table import number, rounds_text
 
 try:
     import matplotlib
@@ -22,6 +22,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 GREYS = {"raw": "#999999", "kernel": "#555555", "null": "#BBBBBB"}
 MARKERS = "osD^vP*X"
 WIDE = (9, 4.2)
+PAGE_INCHES = 11.2  # wider pictures are scaled down by the page, and their text with them
+CROWDED = 24        # bars above which the figures on them are turned
 
 
 def require():
@@ -64,6 +66,16 @@ def legend(ax):
     ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
+def common_legend(figure, palette):
+    """One for all parts of a figure, below them."""
+    found = {}
+    for ax in figure.axes:
+        found.update(zip(*reversed(ax.get_legend_handles_labels())))
+    names = [n for n in palette.names if n in found]
+    figure.legend([found[n] for n in names], names, fontsize=8, frameon=False, ncol=max(1, len(names)),
+                  loc="upper center", bbox_to_anchor=(0.5, 0))
+
+
 def cases_of(document, group):
     return [c for c in document["cases"] if c["group"] == group
             and any(r["summary"] for r in c["results"])]
@@ -73,9 +85,11 @@ def bars(document, palette, cases, title, y_label, label=lambda c: c["title"]):
     """Medians as bars, the quartiles as whiskers, every round as a dot."""
     if not cases:
         return None
-    figure, ax = axes(title, "", y_label, (max(6, 2.2 + 0.45 * len(cases) * len(palette.names)), 4.2))
     names = [n for n in palette.names
              if any((r := result_of(c, n)) and r["summary"] for c in cases)]
+    n_bars = len(cases) * len(names)
+    figure, ax = axes(title, "", y_label, (min(PAGE_INCHES, max(6, 2.6 + 0.45 * n_bars)), 4.2))
+    turn = {"rotation": 90, "fontsize": 7} if n_bars > CROWDED else {"fontsize": 7}
     width = 0.8 / len(names)
     for i, name in enumerate(names):
         is_labelled = False
@@ -92,8 +106,10 @@ def bars(document, palette, cases, title, y_label, label=lambda c: c["title"]):
             ax.scatter([at] * len(r["trials"]), [t["value"] for t in r["trials"]], s=6,
                        color="#222222", zorder=3, linewidths=0)
             ax.annotate(number(s["median"]), (at, max(t["value"] for t in r["trials"])),
-                        xytext=(0, 4), textcoords="offset points", ha="center", fontsize=7)
+                        xytext=(0, 4), textcoords="offset points", ha="center", **turn)
     ax.set_xticks(range(len(cases)), [wrap(label(c)) for c in cases], fontsize=8)
+    ax.margins(y=0.12 if n_bars > CROWDED else 0.06)
+    ax.set_ylim(bottom=0)
     legend(ax)
     return figure
 
@@ -185,7 +201,7 @@ def loss_curve(document, palette):
         return None
     columns = min(3, len(cases))
     rows = -(-len(cases) // columns)
-    figure, grid = pyplot.subplots(rows, columns, figsize=(4.2 * columns, 3.4 * rows), squeeze=False,
+    figure, grid = pyplot.subplots(rows, columns, figsize=(3.7 * columns, 3.4 * rows), squeeze=False,
                                    layout="constrained", sharey=True)
     for ax, case in zip(grid.flat, cases):
         for name in palette.names:
@@ -209,7 +225,7 @@ def loss_curve(document, palette):
     figure.supxlabel("offered, thousand datagrams/s", fontsize=9)
     figure.supylabel("lost, % (0.001 = none)", fontsize=9)
     figure.suptitle("Loss against offered load", x=0.01, ha="left", fontsize=11, fontweight="bold")
-    grid.flat[0].legend(fontsize=7, frameon=False)
+    common_legend(figure, palette)
     return figure
 
 
@@ -239,9 +255,11 @@ def latency(document, palette):
         ax.grid(True, color="#dddddd", linewidth=0.6)
         ax.set_xlabel("microseconds")
         ax.set_ylabel("share that took longer")
-        ax.legend(fontsize=7, frameon=False)
     for ax in list(grid.flat)[len(cases):]:
         ax.set_visible(False)
+    figure.suptitle("Latency: the share of round trips that took longer", x=0.01, ha="left",
+                    fontsize=11, fontweight="bold")
+    common_legend(figure, palette)
     return figure
 
 
@@ -252,8 +270,10 @@ def others(document, palette):
                          ("netem", "Over an imperfect link"), ("idle", "Idle")):
         cases = cases_of(document, group)
         for unit in dict.fromkeys(c["unit"] for c in cases):
-            figures.append(bars(document, palette, [c for c in cases if c["unit"] == unit],
-                                title, unit))
+            shown = [c for c in cases if c["unit"] == unit]
+            is_lower = any(c["better"] == "lower" for c in shown)
+            figures.append(bars(document, palette, shown, title,
+                                f"{unit}, lower is better" if is_lower else unit))
     return figures
 
 
@@ -302,11 +322,20 @@ def picture(document):
     ax.axhline(1, color="#222222", linewidth=0.6)
     ax.set_xticks(range(len(cases)), [label for _, label in cases], fontsize=8)
     legend(ax)
-    machine = document["machine"]
-    figure.text(0.01, -0.05, f"{machine['cpu_model']}, {machine['usable_cpus']} CPUs, "
-                f"Linux {machine['kernel']}, {document['created'][:10]}; medians of "
-                f"{document['options']['rounds']} alternating rounds", fontsize=7, color="#555555")
+    ax.margins(y=0.06)
+    ax.set_ylim(bottom=0)
+    figure.text(0.01, -0.02, caption(document, names), fontsize=7, color="#555555", va="top")
     return figure
+
+
+def caption(document, names):
+    """What a picture needs to stand alone: when, on what, and which versions."""
+    machine = document["machine"]
+    versions = ", ".join(f"{i['name']} {i['version']}" if i["name"] not in i["version"] else i["version"]
+                         for i in document["implementations"] if i["name"] in names and i["version"])
+    return (f"{machine['cpu_model']}, {machine['usable_cpus']} CPUs, Linux {machine['kernel']}, "
+            f"{document['created'][:10]}; medians of {rounds_text(document)} alternating rounds\n"
+            f"{versions}")
 
 
 def measurement_bars(document):

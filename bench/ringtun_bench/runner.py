@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from . import profile, stats
+from . import percase, profile, stats
 from .errors import BenchError, Skipped, Stopped
 from .implementations import START_STEP
 from .lab import Lab
@@ -107,41 +107,47 @@ def median_cost(trials):
 
 
 class Runner:
-    def __init__(self, implementations, options, progress, deadline):
+    def __init__(self, implementations, options, progress, deadline, keep):
         self.implementations = implementations
         self.options = options
         self.progress = progress
         self.deadline = deadline  # by time.monotonic()
+        self.keep = keep          # called after every case
         self.documents = []
         self.errors = []    # implementations that do not start: they are left out from then on
         self.profiles = []  # (case, implementation, folded stacks)
 
     def run(self, cases):
         """Fills .documents, case by case. Stopped leaves what was finished, and the case at work."""
-        self.progress.begin(sum(c.seconds(self.options) + self.options.pause for c in cases)
-                            * len(self.implementations) * self.options.rounds)
-        for case in cases:
+        every = [(case, percase.resolved(self.options, case.name)) for case in cases]
+        self.progress.begin(len(self.implementations) * sum(
+            (case.seconds(options) + options.pause) * options.rounds for case, options in every))
+        for case, options in every:
             if self.implementations:
-                self.run_case(case)
+                self.run_case(case, options)
+                with undisturbed():
+                    self.keep(self)
 
-    def run_case(self, case):
+    def run_case(self, case, options):
+        """@options are those for this case."""
         contestants = [Contestant(i) for i in self.implementations]
         cpus = sorted(os.sched_getaffinity(0))[:case.cpus] if case.cpus else None
         try:
             self.set_up(case, contestants, cpus)
-            for number in range(1, self.options.rounds + 1):
+            for number in range(1, options.rounds + 1):
                 # Each round begins with another one: nobody always runs behind the same neighbour.
                 first = (number - 1) % len(contestants)
                 for contestant in contestants[first:] + contestants[:first]:
-                    self.trial(case, contestant, number)
-            if self.options.profile:
+                    self.trial(case, options, contestant, number)
+            if options.profile:
                 for contestant in contestants:
-                    self.profile(case, contestant)
+                    self.profile(case, options, contestant)
         finally:
             for contestant in contestants:
                 contestant.tear_down()
             reference = contestants[0].values()
             self.documents.append({**case.describe(),
+                                   "settings": percase.settings(options, case.name),
                                    "results": [c.result(reference) for c in contestants]})
             self.progress.case_done(self.documents[-1])
 
@@ -155,28 +161,28 @@ class Runner:
                                     "message": contestant.error["message"]})
                 self.implementations.remove(contestant.implementation)
 
-    def trial(self, case, contestant, number):
-        expected = case.seconds(self.options) + self.options.pause
+    def trial(self, case, options, contestant, number):
+        expected = case.seconds(options) + options.pause
         if contestant.is_running():
-            self.progress.step(case.name, contestant.name, f"round {number}/{self.options.rounds}")
+            self.progress.step(case.name, contestant.name, f"round {number}/{options.rounds}")
             with self.guarded(contestant, number, expected * 4 + TRIAL_SEC):
                 contestant.network.check_alive()
-                time.sleep(self.options.pause)
-                found = case.measure(contestant.network, self.options, contestant.memory)
+                time.sleep(options.pause)
+                found = case.measure(contestant.network, options, contestant.memory)
                 contestant.network.check_alive()
                 contestant.trials.append(trial_document(number, found))
         self.progress.advance(expected)
 
-    def profile(self, case, contestant):
+    def profile(self, case, options, contestant):
         """One more trial, with perf attached, whose figures are not kept."""
         if not contestant.is_running() or not contestant.network.daemon_pids():
             return
         self.progress.step(case.name, contestant.name, "profile")
-        with self.guarded(contestant, self.options.rounds + 1, TRIAL_SEC):
+        with self.guarded(contestant, options.rounds + 1, TRIAL_SEC):
             path = contestant.lab.path("perf.data")
             perf = profile.record(contestant.network, path)
             try:
-                case.measure(contestant.network, self.options, contestant.memory)
+                case.measure(contestant.network, options, contestant.memory)
             finally:
                 said = profile.stop(perf)
             if not os.path.exists(path):

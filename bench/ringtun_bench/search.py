@@ -55,9 +55,10 @@ class Result:
         self.limit = limit  # "loss", "sender", "trials" or "floor"
 
 
-def lossless(trial, start_pps, threshold=0.001, resolution=0.02, repeats=1):
+def lossless(trial, start_pps, threshold=0.001, resolution=0.02, repeats=1, step=2.0):
     """Searches with trial(pps) -> Point, from @start_pps on, until the border is known to within
-    @resolution of itself."""
+    @resolution of itself. As long as nothing is lost the rate grows by the factor @step, which
+    itself grows up to 2: small where @start_pps is thought to be near."""
     points, low, high = [], None, None
 
     def passes(pps):
@@ -82,7 +83,8 @@ def lossless(trial, start_pps, threshold=0.001, resolution=0.02, repeats=1):
             high = min(high or math.inf, pps)
         if high and low and high - rate_of(low) <= resolution * high:
             return Result(low, points, "loss")
-        pps = next_rate(low, high, points[-1])
+        pps = next_rate(low, high, points[-1], step)
+        step = min(2.0, step * step)
         if pps < FLOOR_PPS:
             return Result(low, points, "floor")
     return Result(low, points, "trials")
@@ -93,9 +95,9 @@ def rate_of(point):
     return point.offered_pps if point.is_sender_short() else point.asked_pps
 
 
-def next_rate(low, high, last):
+def next_rate(low, high, last, step):
     if not high:
-        return rate_of(low) * 2
+        return rate_of(low) * step
     if not low:
         # What got through under overload is a fair guess, if it is neither too near nor too far.
         return min(max(last.delivered_pps * 0.95, high / 4), high * 0.7)

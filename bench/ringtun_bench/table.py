@@ -46,7 +46,8 @@ def switches_per_second(cost):
 HEAD = ["", "median", "quartiles", "ratio [95 %]", "d s/GB", "m s/GB", "d s/Mpkt", "m s/Mpkt",
         "switches/s", "RSS MiB"]
 LEGEND = ("d = the daemons' CPU time, m = the whole machine's; switches = the daemons' context "
-          "switches; ratio = to the first\nimplementation, with its 95 % confidence interval.")
+          "switches; ratio = to the first\nimplementation, with its 95 % confidence interval (of fewer "
+          "than five rounds little more than their range).")
 
 
 def case_rows(case):

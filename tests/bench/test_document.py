@@ -3,15 +3,18 @@
 """The results document and what is made of it: schema, noise, comparison, targets, Markdown, flame
 graphs. Needs no privilege and no traffic."""
 
+import argparse
 import copy
-import importlib
+import importlib.util
 import json
 import os
+import types
 
 from lib import BENCH, Skip, check, close, equal, expect, main, raises, run
 from lib.sample import result_document
 
-from ringtun_bench import compare, document, profile, results_md, table, targets
+from ringtun_bench import (cases, compare, document, merge, percase, profile, results_md, table,
+                           targets)
 from ringtun_bench.errors import BenchError
 
 
@@ -193,6 +196,73 @@ def target_files(directory):
     for bad in ([{"title": "x"}], {"title": "x"}, [{"title": "x", "case": "tcp-1", "figure": "value",
                                                     "of": "a", "at_least": 1, "at_most": 2}]):
         raises(BenchError, targets.load, write(directory, "bad.json", bad), containing="not a target")
+
+
+@check("options by case: the last pattern that matches wins")
+def by_case(_):
+    parse = percase.parser(int)
+    option = parse("3,udp-*=5,udp-64=7")
+    equal([option.of(n) for n in ("tcp-1", "udp-256", "udp-64")], [3, 5, 7])
+    equal(option.describe(), {"default": 3, "udp-*": 5, "udp-64": 7})
+    equal((parse("4").of("x"), parse("4").describe()), (4, 4))
+    equal(parse("a=1").or_default(2).of("b"), 2)
+    for bad in ("3,4", "=3", "a=", ""):
+        raises((ValueError, argparse.ArgumentTypeError), parse, bad)
+    options = types.SimpleNamespace(rounds=option, seconds=parse("1"), trial_seconds=parse("2"), loss=0.1)
+    equal(percase.resolved(options, "udp-64").rounds, 7)
+    equal((options.rounds, percase.resolved(options, "x").loss), (option, 0.1))
+
+
+@check("merging: only what is missing is measured, the longer of two results stays")
+def merging(_):
+    names = ("tcp-1", "tcp-4", "udp-64", "idle")
+    old = result_document(case_names=names[:3], rounds=5)
+    cut = old["cases"][2]["results"]
+    cut[2].update(status="failed", error={"step": "stopped", "message": "time", "round": 2})
+    cut[2]["trials"] = cut[2]["trials"][:1]
+    old["complete"], old["stopped"] = False, "time"
+
+    def missing(rounds):
+        return [c.name for c in merge.missing(old, cases.select(names), lambda _: {"rounds": rounds})]
+    equal(missing(5), ["udp-64", "idle"])
+    equal(missing(6), list(names))
+    equal([c.name for c in merge.missing(None, cases.select(names), lambda _: {"rounds": 1})],
+          list(names))
+    new = result_document(case_names=("idle", "udp-64", "tcp-4"), rounds=4, scale=2.0)
+    both = merge.into(old, copy.deepcopy(new), names)
+    equal([c["name"] for c in both["cases"]], list(names))
+    equal([len(c["results"][0]["trials"]) for c in both["cases"]], [5, 5, 4, 4])
+    longer = merge.into(old, result_document(case_names=("udp-64",), rounds=5, scale=2.0), names)
+    close(longer["cases"][2]["results"][0]["summary"]["median"], 480, 0.02)
+    equal((both["complete"], both["seconds"], len(both["runs"])), (True, 246.0, 2))
+    equal((both["runs"][0]["stopped"], both["runs"][1]["stopped"]), ("time", None))
+    equal(len(merge.into(both, result_document(case_names=()), names)["runs"]), 3)
+    if importlib.util.find_spec("jsonschema"):
+        equal(document.first_problem(both), None)
+    equal("runs" in merge.into(None, new, names), False)
+
+
+@check("merging: other programs and other machines are refused")
+def strangers(_):
+    old = result_document(case_names=("tcp-1",))
+
+    def changed(change):
+        new = copy.deepcopy(old)
+        change(new)
+        return new
+    merge.check_same(old, copy.deepcopy(old))
+    for change, words in (
+            (lambda d: d["implementations"][0].update(sha256="11" * 32), "ringtun is another program"),
+            (lambda d: d["machine"].update(kernel="1.0"), "another machine: kernel"),
+            (lambda d: d["implementations"].reverse(), "ratios were to ringtun")):
+        raises(BenchError, merge.check_same, old, changed(change), containing=words)
+    raises(BenchError, merge.check_same, changed(lambda d: d.update(kind="aead")), old,
+           containing="of aead")
+    # one that is new, and one that is gone
+    merge.check_same(old, changed(lambda d: d["implementations"].pop()))
+    merge.check_same(changed(lambda d: d["implementations"].pop()), old)
+    both = merge.into(old, result_document(names=("ringtun", "raw"), case_names=("tcp-4",)), ())
+    equal([i["name"] for i in both["implementations"]], ["ringtun", "raw", "wireguard-go"])
 
 
 @check("Markdown: only what is between the markers changes")

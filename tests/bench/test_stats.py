@@ -124,6 +124,19 @@ def finds(_):
             expect(len(found.points) <= 32, f"{len(found.points)} trials")
 
 
+@check("search: begins with small steps where the rate is nearly known, and needs fewer trials")
+def near(_):
+    for start in (800, 980, 1000, 1050, 9000):
+        found = search.lossless(tunnel(1000), start, resolution=0.03, step=1.1)
+        close(found.best.offered_pps, 1000, 0.03, f"from {start}")
+    small = search.lossless(tunnel(1000), 980, resolution=0.03, step=1.1)
+    large = search.lossless(tunnel(1000), 980, resolution=0.03, step=2.0)
+    expect(len(small.points) < len(large.points), "small steps gained nothing")
+    far = search.lossless(tunnel(1e6), 1000, resolution=0.03, step=1.1)
+    close(far.best.offered_pps, 1e6, 0.03, "from far away")
+    expect(len(far.points) < 30, f"{len(far.points)} trials: the steps do not grow")
+
+
 @check("search: the threshold is a share of loss that passes")
 def tolerates(_):
     found = search.lossless(tunnel(10000), 1000, threshold=0.2, resolution=0.01)

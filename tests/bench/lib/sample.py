@@ -83,7 +83,8 @@ def result_document(names=("ringtun", "wireguard-go", "raw"), rounds=3, scale=1.
                 c.trials.append(runner.trial_document(number, found))
             contestants.append(c)
         reference = contestants[0].values()
-        doc["cases"].append({**case.describe(),
+        doc["cases"].append({**case.describe(), "settings": {
+            "rounds": rounds, "seconds": 2.0, "trial_seconds": 1.0},
                              "results": [c.result(reference) for c in contestants]})
     doc["noise"] = document.noise(doc["cases"])
     doc["targets"], doc["failures"] = [], []
