@@ -3,6 +3,7 @@
  * per datagram only the header is written. */
 #include <errno.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +173,25 @@ static struct phase run_phase(struct sender *s, enum wire_kind kind, struct pace
 	return phase;
 }
 
+/* Waits, and returns whether the receiver went away meanwhile. What the first flow's socket learns
+ * counts for all: they have one receiver. */
+static bool receiver_leaves(const struct sender *s, uint64_t until_ns)
+{
+	struct pollfd p = { .fd = s->flows[0].fd };
+	uint64_t now;
+
+	while ((now = gen_now_ns()) < until_ns && !gen_is_stopped()) {
+		if (poll(&p, 1, (int)((until_ns - now) / 1000000) + 1) <= 0)
+			continue;
+		int error = 0;
+		socklen_t len = sizeof(error);
+		if (getsockopt(p.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ||
+		    error == ECONNREFUSED)
+			return true;
+	}
+	return false;
+}
+
 /* Again and again, since a queue that is full drops them too, until the receiver has gone. */
 static void send_end_markers(struct sender *s)
 {
@@ -190,8 +210,9 @@ static void send_end_markers(struct sender *s)
 			    errno == ECONNREFUSED && round)
 				return;
 		}
-		if (round < GEN_N_MARKERS - 1)
-			gen_sleep_until(gen_now_ns() + GEN_MARKER_GAP_NS(round));
+		if (round < GEN_N_MARKERS - 1 &&
+		    receiver_leaves(s, gen_now_ns() + GEN_MARKER_GAP_NS(round)) && round)
+			return;
 	}
 }
 

@@ -14,6 +14,7 @@ GATEWAY = f"192.0.2.2:{PORT}"
 GENERATOR_PORT = 5310
 WINDOW = 64  # unanswered initiations: below what any gateway takes for a flood
 CONNECT_SEC = 60
+LINGER_SEC = 0.3  # of several flows, which wait in several queues
 
 
 def peer_sections(n_peers):
@@ -44,7 +45,7 @@ def send(network, n_peers, size, seconds):
     the crowd printed)."""
     limit = CONNECT_SEC + seconds + generator.SLACK_SEC
     with generator.receiver(network.b, "recv", "--bind", ADDRESS_B, "--limit", f"{limit:g}",
-                            "--linger", generator.LINGER_SEC) as receiver:
+                            "--linger", LINGER_SEC) as receiver:
         process = start(network, *arguments(
             network, n_peers, WINDOW, "--to", f"{ADDRESS_B}:{GENERATOR_PORT}", "--size", size,
             "--duration", f"{seconds:g}", "--warm-up", generator.WARM_UP_SEC, "--rate", 0))

@@ -15,8 +15,8 @@ from .tunnel import ADDRESS_B
 PROGRAM = "ringtun-bench-gen"
 MIN_SIZE = 32
 WARM_UP_SEC = 0.2
-LINGER_SEC = 0.3
-OVERHEAD_SEC = 0.9  # of a trial: start, warm-up, end markers, stragglers
+LINGER_SEC = 0.1    # what comes later than so long after the end markers of its flow counts as lost
+OVERHEAD_SEC = 0.5  # of a trial: start, warm-up, end markers, stragglers
 SLACK_SEC = 15
 MAX_SEGMENTS, MAX_BYTES = 64, 65000
 

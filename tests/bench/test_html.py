@@ -46,8 +46,9 @@ def page(directory, doc=None):
 
 def browse(directory, *args):
     """Runs the browser without network."""
-    argv = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-            "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND",
+    argv = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND",
             f"--user-data-dir={directory}/profile", *args]
     r = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100,
                        check=False)
@@ -112,6 +113,54 @@ def screenshot(directory):
         expect(seen > least, f"only {seen} pixels in the colour of {name}")
     expect(near(image, "#CC79A7") < 500, "a colour that nobody has: this test shows nothing")
     expect(0.5 < float((image[:, :, :3].min(axis=2) > 0.97).mean()) < 0.99, "blank, or not a page")
+
+
+# Pairs of texts of one picture that cover each other by more than a pixel or two, as the browser lays
+# them out, and texts that stick out of their picture.
+OVERLAPS = """<script>
+const found = [];
+for (const svg of document.querySelectorAll("figure svg")) {
+  const frame = svg.getBoundingClientRect();
+  const boxes = [...svg.querySelectorAll("text")].filter(t => t.textContent.trim())
+    .map(t => [t.textContent.trim(), t.getBoundingClientRect()]);
+  for (const [i, [a, r]] of boxes.entries()) {
+    if (r.left < frame.left - 3 || r.right > frame.right + 3 || r.top < frame.top - 3
+        || r.bottom > frame.bottom + 3) found.push("sticks out: " + a);
+    for (const [b, q] of boxes.slice(i + 1))
+      if (Math.min(r.right, q.right) - Math.max(r.left, q.left) > 2
+          && Math.min(r.bottom, q.bottom) - Math.max(r.top, q.top) > 3) found.push(a + " / " + b);
+  }
+}
+document.title = "OVERLAPS " + found.length + " " + found.slice(0, 10).join("; ");
+</script>"""
+
+
+def overlaps(directory, path):
+    """(number of texts that cover others, the first of them in words)"""
+    with open(path) as f:
+        text = f.read()
+    probe = os.path.join(directory, "probe.html")
+    with open(probe, "w") as f:
+        f.write(text.replace("</body>", OVERLAPS + "</body>"))
+    title = re.search(r"<title>OVERLAPS ([0-9]+) ?(.*?)</title>", browse(
+        directory, f"--window-size={WIDTH},{HEIGHT}", "--dump-dom", f"file://{probe}"), re.S)
+    expect(title, "the probe did not run")
+    return int(title[1]), title[2]
+
+
+@check("no text in a picture covers another or sticks out", timeout=180)
+def legible(directory):
+    need_matplotlib()
+    names = ("ringtun", "wireguard-go", "gotatun", "boringtun", "null", "raw")
+    for document_of in (result_document(), result_document(names=names)):
+        n, words = overlaps(directory, page(directory, document_of))
+        expect(n == 0, f"{n}: {words}")
+    with open(page(directory)) as f:
+        text = f.read()
+    broken = os.path.join(directory, "broken.html")
+    with open(broken, "w") as f:  # every text larger, as if a picture had been scaled
+        f.write(text.replace("</style>", "figure text { font-size: 30px !important; }</style>", 1))
+    expect(overlaps(directory, broken)[0] > 20, "large text overlaps nothing: this test shows nothing")
 
 
 @check("a bar is as high as its figure", timeout=180)

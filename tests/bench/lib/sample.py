@@ -4,7 +4,7 @@
 from ringtun_bench import cases, document, runner
 from ringtun_bench.stats import Histogram
 
-SPEED = {"ringtun": 4.0, "wireguard-go": 1.5, "raw": 20.0}
+SPEED = {"ringtun": 4.0, "wireguard-go": 1.5, "gotatun": 1.2, "boringtun": 0.5, "null": 6.0, "raw": 20.0}
 
 
 class FakeMeter:
