@@ -8,6 +8,11 @@
 
 #include "gen.h"
 
+static double seconds_of(const struct timeval *t)
+{
+	return (double)t->tv_sec + (double)t->tv_usec / 1e6;
+}
+
 void report_begin(const char *role)
 {
 	struct rusage u;
@@ -15,8 +20,8 @@ void report_begin(const char *role)
 	(void)getrusage(RUSAGE_SELF, &u);
 	(void)printf("{\"role\": \"%s\", \"version\": 1", role);
 	report_bool("interrupted", gen_is_stopped());
-	report_double("cpu_s", (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-				       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6);
+	report_double("cpu_s", seconds_of(&u.ru_utime) + seconds_of(&u.ru_stime));
+	report_double("user_s", seconds_of(&u.ru_utime));
 }
 
 void report_u64(const char *name, uint64_t value)

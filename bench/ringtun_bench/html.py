@@ -38,8 +38,9 @@ sure, and what is given is little more than the range of the rounds.</p>
 with a large socket buffer. The lossless rate is searched in the manner of RFC&nbsp;2544. CPU time of
 the daemons is what the kernel charged to their processes; soft interrupts go to whoever was
 running, so the machine's figure (all processes, the load generators too) is the complete one.</p>
-<p><b>raw</b> is the bare pair of veth interfaces and <b>null</b> a tunnel that encrypts nothing: upper
-bounds that no tunnel reaches, not rivals.</p>
+<p><b>raw</b> is the bare pair of veth interfaces and <b>null</b> a tunnel that encrypts nothing: bounds,
+not rivals. For small datagrams raw is none: over bare veth the kernel does the receiving end's work on
+the sender's CPU, while behind a tunnel others do it.</p>
 """
 
 

@@ -73,11 +73,7 @@ def tcp(network, streams, seconds, is_both_ways=False):
         with network.meter() as meter:
             r = network.lab.start(iperf_argv(network, streams, seconds, is_both_ways),
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            try:
-                out, err = r.communicate(timeout=seconds + 20)
-            except subprocess.TimeoutExpired:
-                r.kill()
-                raise BenchError("iperf3", f"no end {seconds + 20} s after its start") from None
+            out, err = network.output_of(r, seconds + 20, "iperf3")
     if r.returncode != 0 and not out.strip():
         raise BenchError("iperf3", err.strip()[-300:])
     return *delivered_bytes(out), meter
@@ -102,11 +98,7 @@ def ping(network, count, interval, address=ADDRESS_B):
     """Round trips in nanoseconds as a histogram, and the number of pings without an answer."""
     r = network.lab.start(network.a.argv("ping", "-n", "-c", count, "-i", f"{interval:g}", "-W", 1,
                                          address), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        out, _ = r.communicate(timeout=count * interval + 20)
-    except subprocess.TimeoutExpired:
-        r.kill()
-        raise BenchError("ping", "no end in sight") from None
+    out, _ = network.output_of(r, count * interval + 20, "ping")
     times = [float(t) for t in PING_TIME.findall(out)]
     if not times:
         raise BenchError("ping", f"no answer from {address}: {out.strip()[-200:]}")

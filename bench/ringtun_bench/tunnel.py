@@ -6,6 +6,7 @@ Whatever the implementation, the applications see the same addresses: 10.77.0.1 
 """
 
 import subprocess
+import time
 
 from . import accounting
 from .errors import BenchError, Skipped
@@ -14,6 +15,7 @@ from .lab import command
 
 PORT = 51820
 FIRST_PACKET_SEC = 10
+ALIVE_SEC = 0.5  # between two looks at the daemons while a program runs
 ADDRESS_A, ADDRESS_B, ADDRESS_HUB = "10.77.0.1", "10.77.0.2", "10.77.0.254"
 
 
@@ -51,6 +53,22 @@ class Network:
     def check_alive(self):
         for end in self.ends:
             end.check_alive()
+
+    def output_of(self, process, timeout, step):
+        """What a program printed until its end, (stdout, stderr). BenchError after @timeout seconds,
+        and at once when a daemon dies: programs can wait long for what never comes."""
+        limit = time.monotonic() + timeout
+        while True:
+            try:
+                return process.communicate(timeout=ALIVE_SEC)
+            except subprocess.TimeoutExpired:
+                try:
+                    self.check_alive()
+                    if time.monotonic() > limit:
+                        raise BenchError(step, f"no end after {timeout:g} s") from None
+                except BenchError:
+                    process.kill()
+                    raise
 
     def end(self, ns, private, peers, address):
         """Starts the implementation in a namespace and configures it by wg."""
