@@ -122,11 +122,27 @@ static void read_single(struct io_uring_engine *e)
 				  e->vnet_len + IO_MAX_DATAGRAM));
 }
 
+/* Where system calls are cheap. They show at once that there is nothing more. */
+static void read_by_calls(struct io_uring_engine *e, uint32_t n)
+{
+	e->tun_ready = false;
+	e->read_ran_dry = false;
+	for (uint32_t i = slots_n_ready(&e->reads); i < n && e->reads.n_free > 0; i++) {
+		read_single(e);
+		if (e->read_ran_dry)
+			break;
+	}
+}
+
 /* Fetches up to @n packets, in one entry. A read that finds nothing costs half of one that does, so it
  * does not pay to ask for many. */
 static void read_tun(struct io_uring_engine *e, uint32_t n)
 {
 	n = MIN(n, slots_wanted(e->budget, e->read_mean_len, MAX_READS));
+	if (!e->ring_pays) {
+		read_by_calls(e, n);
+		return;
+	}
 	n = MIN(n, e->read_goal);
 	uint32_t before = slots_n_ready(&e->reads);
 	e->tun_ready = false;
@@ -230,11 +246,12 @@ static void queue_write(struct io_uring_engine *e, struct io_write *w)
 static void uring_write_burst(struct io *io, struct io_write *w, uint32_t n)
 {
 	struct io_uring_engine *e = engine_of(io);
-	bool is_single = n == 1 && e->n_writes == 0; /* cheaper without the ring */
+	/* cheaper without the ring: a single one, or any where system calls are cheap */
+	bool is_direct = e->n_writes == 0 && (n == 1 || !e->ring_pays);
 	for (uint32_t i = 0; i < n; i++) {
 		if (e->fds.tun < 0)
 			w[i].result = -EBADFD;
-		else if (is_single)
+		else if (is_direct)
 			w[i].result = io_tun_write(e->fds.tun, &w[i]);
 		else
 			queue_write(e, &w[i]);
@@ -282,6 +299,10 @@ static int uring_wait(struct io *io, uint64_t timeout_ns)
 	int r = 0;
 	io_stat_add(&e->stats->loops, 1);
 	e->sender.has_waited = false;
+	if (UNLIKELY(!e->is_probed)) { /* here, as it has to be the thread that uses the ring */
+		e->ring_pays = uring_measure_pays(e);
+		e->is_probed = true;
+	}
 	arm_all(e);
 	if (!uring_is_idle(&e->uring))
 		r = enter_and_reap(e);

@@ -82,12 +82,13 @@ struct io_uring_engine {
 
 	/* TUN reads: only when epoll said that there is something, and none that waits. */
 	bool tun_ready;
-	bool read_ran_dry;      /* the last burst got less than it asked for */
-	int read_flags;         /* RWF_NOWAIT, if this kernel's TUN knows it */
-	uint32_t read_goal;     /* packets that the next burst asks for */
-	uint32_t read_first;    /* the same, after a pause */
-	uint32_t read_total;    /* packets of this series, without a pause */
-	uint32_t read_mean_len; /* bytes, sliding */
+	bool is_probed, ring_pays; /* io_uring_probe.c: bursts of reads and writes go by the ring */
+	bool read_ran_dry;         /* the last burst got less than it asked for */
+	int read_flags;            /* RWF_NOWAIT, if this kernel's TUN knows it */
+	uint32_t read_goal;        /* packets that the next burst asks for */
+	uint32_t read_first;       /* the same, after a pause */
+	uint32_t read_total;       /* packets of this series, without a pause */
+	uint32_t read_mean_len;    /* bytes, sliding */
 	struct slots reads;
 	uint8_t *read_mem; /* N_READS of READ_STRIDE */
 
@@ -97,6 +98,10 @@ struct io_uring_engine {
 	struct io_sender sender;
 	uint32_t n_writes; /* in flight */
 };
+
+/* Measures whether bursts on the TUN are cheaper by the ring; nothing may be in flight on the TUN. The
+ * thread that uses the ring. */
+bool uring_measure_pays(struct io_uring_engine *e);
 
 static inline uint64_t tagged(enum tag tag, const void *p)
 {
