@@ -322,6 +322,9 @@ static void collect_transport(struct worker *w, uint8_t *data, uint32_t len,
 		drop(w, e->peer, DROP_RX_EXPIRED, 1);
 		return;
 	}
+	/* used when the burst is opened and delivered */
+	__builtin_prefetch(&e->session->keypair.replay);
+	__builtin_prefetch(&e->peer->timers);
 	uint64_t counter = le64_get(m->counter);
 	uint32_t n = rx->n_jobs++;
 	priority_count(&w->priority, 1, len);

@@ -323,31 +323,38 @@ static void send_segments(struct worker *w, struct tx_run *to, const struct gso_
 	}
 }
 
-static void send_packet(struct worker *w, struct io_packet *p, uint64_t now_ns)
+/* The peer a packet is for; NULL: it was dropped. */
+static struct peer *route(struct worker *w, const struct io_packet *p, struct ip_view *ret_ip,
+			  uint64_t now_ns)
 {
-	struct ip_view ip;
-	struct gso_split split;
-
-	if (!ip_view(&ip, p->data, p->len)) { /* P-267 */
+	if (!ip_view(ret_ip, p->data, p->len)) { /* P-267 */
 		drop(w, NULL, DROP_TX_MALFORMED, 1);
-		return;
+		return NULL;
 	}
-	struct allowedips_owner *o = ip.version == 4
-					     ? allowedips_lookup4(&w->device->allowedips, ip.dst)
-					     : allowedips_lookup6(&w->device->allowedips, ip.dst);
+	struct allowedips_owner *o =
+		ret_ip->version == 4 ? allowedips_lookup4(&w->device->allowedips, ret_ip->dst)
+				     : allowedips_lookup6(&w->device->allowedips, ret_ip->dst);
 	if (!o) { /* P-281 */
 		drop(w, NULL, DROP_TX_NO_PEER, 1);
 		answer_unreachable(w, p, now_ns);
-		return;
+		return NULL;
 	}
-	struct tx_run to = { .peer = peer_of_prefixes(o) };
+	return peer_of_prefixes(o);
+}
+
+static void send_packet(struct worker *w, struct io_packet *p, const struct tx_route *r,
+			uint64_t now_ns)
+{
+	struct gso_split split;
+	struct tx_run to = { .peer = r->peer };
+
 	endpoint_cell_get(&to.peer->endpoint, &to.to);
 	if (!endpoint_is_set(&to.to)) {
 		drop(w, to.peer, DROP_TX_NO_ENDPOINT, 1);
 		answer_unreachable(w, p, now_ns);
 		return;
 	}
-	uint8_t tos = ip_ecn_encap(ip.ds_field);
+	uint8_t tos = ip_ecn_encap(r->ds_field);
 	if (gso_split_init(&split, &p->vnet, p->data, p->len) < 0) {
 		drop(w, to.peer, DROP_TX_MALFORMED, 1);
 		return;
@@ -359,6 +366,34 @@ static void send_packet(struct worker *w, struct io_packet *p, uint64_t now_ns)
 		return;
 	}
 	send_segments(w, &to, &split, tos, now_ns);
+}
+
+/* Finds the peers of a burst before the first packet is sent: with many peers each of them is a few
+ * cache misses, which so overlap. */
+static void route_burst(struct worker *w, uint32_t n, uint64_t now_ns)
+{
+	struct tx *tx = &w->tx;
+	struct ip_view ip;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct peer *peer = route(w, &tx->packet[i], &ip, now_ns);
+		tx->route[i].peer = peer;
+		if (!peer)
+			continue;
+		tx->route[i].ds_field = ip.ds_field;
+		__builtin_prefetch(&peer->current);
+		__builtin_prefetch(&peer->endpoint);
+	}
+	for (uint32_t i = 0; n > 1 && i < n; i++) {
+		struct session *s = tx->route[i].peer ? rcu_read(&tx->route[i].peer->current)
+						      : NULL;
+		if (!s)
+			continue;
+		__builtin_prefetch(&s->keypair.sending_key);
+		__builtin_prefetch(&s->keypair.local_index);
+		__builtin_prefetch(&s->keypair.send_counter);
+		__builtin_prefetch(&tx->route[i].peer->timers);
+	}
 }
 
 uint32_t tx_step(struct worker *w, uint64_t now_ns)
@@ -373,8 +408,10 @@ uint32_t tx_step(struct worker *w, uint64_t now_ns)
 		len += tx->packet[i].len;
 	tx->has_backlog = len > TX_BACKLOG_LEN;
 	priority_count(&w->priority, n, len);
+	route_burst(w, n, now_ns);
 	for (uint32_t i = 0; i < n; i++)
-		send_packet(w, &tx->packet[i], now_ns);
+		if (tx->route[i].peer)
+			send_packet(w, &tx->packet[i], &tx->route[i], now_ns);
 	flush(w, now_ns);
 	if (tx->handed_over) {
 		tx->handed_over = false;

@@ -37,6 +37,12 @@ struct tx_run {
 	bool is_closed; /* ended by a shorter datagram */
 };
 
+/* Where a packet of the burst goes. */
+struct tx_route {
+	struct peer *peer; /* NULL: nowhere, it was dropped */
+	uint8_t ds_field;
+};
+
 struct tx {
 	struct aead_seal_job job[TX_MAX_JOBS];
 	uint32_t n_jobs, n_sealed;
@@ -56,6 +62,7 @@ struct tx {
 	uint8_t (*header)[GSO_MAX_HEADER]; /* one per job */
 	uint8_t (*icmp)[ICMP_V6_MAX_LEN];
 	struct io_packet packet[TX_READ_BURST];
+	struct tx_route route[TX_READ_BURST];
 };
 
 int tx_init(struct tx *tx);
