@@ -65,8 +65,9 @@ static inline __attribute__((always_inline)) void registers_save(void)
 				 : "memory");
 	}
 #elif defined(__aarch64__)
-	__asm__ volatile("mov x16, %0; stp x0, x1, [x16, #512]; stp x2, x3, [x16, #528];"
-			 "stp x4, x5, [x16, #544]; stp x6, x7, [x16, #560];"
+	__asm__ volatile("mov x16, %0; str x0, [x16, #512]; str x1, [x16, #520];"
+			 "str x2, [x16, #528]; str x3, [x16, #536]; str x4, [x16, #544];"
+			 "str x5, [x16, #552]; str x6, [x16, #560]; str x7, [x16, #568];"
 			 "str x8, [x16, #576]; mov x17, #0;"
 			 ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,"
 			 "25,26,27,28,29,30,31\n\t"
