@@ -89,8 +89,8 @@ static const char *json_enter_group(struct printer *p, const char *key)
 {
 	const char *dot = strchr(key, '.');
 	size_t len = dot ? (size_t)(dot - key) : 0;
-	if (len >= sizeof(p->group)) {
-		dot = NULL; /* too long to be a group of ours */
+	if (len == 0 || len >= sizeof(p->group)) {
+		dot = NULL; /* no name, or too long a one, is no group of ours */
 		len = 0;
 	}
 	if (strlen(p->group) == len && strncmp(p->group, key, len) == 0)
