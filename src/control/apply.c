@@ -193,17 +193,38 @@ static int apply_device(struct control *c, const struct config_set *set, uint64_
 	return 0;
 }
 
+/* Takes beforehand all memory that the sections need, so that none stops halfway. */
+static int reserve(struct control *c, const struct config_set *set)
+{
+	struct device *d = c->device;
+	size_t n_new = 0, n_allowed_ips = 0;
+
+	for (size_t i = 0; i < set->n_peers; i++) {
+		const struct config_peer *section = &set->peers[i];
+		n_new += !section->remove && !section->update_only &&
+			 !device_find_peer(d, section->public_key);
+	}
+	for (size_t i = 0; i < set->n_allowed_ips; i++)
+		n_allowed_ips += !set->allowed_ips[i].remove;
+	int r = device_reserve_peers(d, n_new);
+	return r < 0 ? r : allowedips_reserve(&d->allowedips, n_allowed_ips);
+}
+
 int control_apply(struct control *c, const struct config_set *set, uint64_t now_ns)
 {
 	size_t first = c->n_applied_sections;
 	size_t end = MIN(set->n_peers, first + SECTIONS_PER_SLICE);
-	int r = first == 0 ? apply_device(c, set, now_ns) : 0;
+	int r = first == 0 ? reserve(c, set) : 0;
 
+	if (r == 0 && first == 0)
+		r = apply_device(c, set, now_ns);
 	c->n_applied_sections = 0;
 	for (size_t i = first; r == 0 && i < end; i++)
 		r = apply_section(c, set, &set->peers[i], now_ns);
-	if (r < 0 || end == set->n_peers)
+	if (r < 0 || end == set->n_peers) {
+		allowedips_release(&c->device->allowedips);
 		return r;
+	}
 	c->n_applied_sections = end;
 	return -EAGAIN;
 }

@@ -107,6 +107,22 @@ static void *pool_carve_locked(struct secret_pool *pool)
 	return (char *)pool->chunks + pool->first_slot + i * pool->slot_size;
 }
 
+bool secret_pool_reserve(struct secret_pool *pool, size_t n)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	bool ok = n <= pool->max_objects - pool->n_in_use;
+	while (ok && pool->n_carved - pool->n_in_use < n) {
+		struct secret_slot *slot = pool_carve_locked(pool);
+		ok = slot != NULL;
+		if (ok) {
+			slot->next = pool->free_slots;
+			pool->free_slots = slot;
+		}
+	}
+	(void)pthread_mutex_unlock(&pool->lock);
+	return ok;
+}
+
 void *secret_pool_get(struct secret_pool *pool)
 {
 	void *object = NULL;

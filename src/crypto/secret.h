@@ -50,6 +50,10 @@ void secret_pool_finish(struct secret_pool *pool);
 /* A zeroed object, or NULL: max_objects are out, or no memory. */
 MUST_CHECK void *secret_pool_get(struct secret_pool *pool);
 
+/* Makes the next @n calls of secret_pool_get() succeed. False: that would be more than max_objects, or
+ * there is no memory. */
+MUST_CHECK bool secret_pool_reserve(struct secret_pool *pool, size_t n);
+
 /* Wipes @object, which must come from this pool; NULL is fine. */
 void secret_pool_put(struct secret_pool *pool, void *object);
 

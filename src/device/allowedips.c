@@ -160,10 +160,14 @@ static RCU_PTR(struct allowedips_node) * slot_of(struct allowedips *a, struct al
 	return n->is_v6 ? &a->root6 : &a->root4;
 }
 
-static struct allowedips_node *node_create(struct key k, unsigned len, bool is_v6,
-					   struct allowedips_owner *o)
+static struct allowedips_node *node_create(struct allowedips *a, struct key k, unsigned len,
+					   bool is_v6, struct allowedips_owner *o)
 {
-	struct allowedips_node *n = malloc(sizeof(*n));
+	struct allowedips_node *n = a->spare;
+	if (n)
+		a->spare = n->parent;
+	else
+		n = malloc(sizeof(*n));
 	if (!n)
 		return NULL;
 
@@ -232,7 +236,7 @@ static int node_displace(struct allowedips *a, RCU_PTR(struct allowedips_node) *
 	struct allowedips_node *top = n;
 
 	if (common < n->len) {
-		top = node_create(n->key, common, n->is_v6, NULL);
+		top = node_create(a, n->key, common, n->is_v6, NULL);
 		if (!top)
 			return -ENOMEM;
 		a->n_nodes++;
@@ -260,7 +264,7 @@ int allowedips_insert(struct allowedips *a, const struct allowedips_prefix *p,
 		return 0;
 	}
 
-	struct allowedips_node *n = node_create(k, p->len, p->is_v6, o);
+	struct allowedips_node *n = node_create(a, k, p->len, p->is_v6, o);
 	if (!n)
 		return -ENOMEM;
 	n->parent = parent;
@@ -274,6 +278,29 @@ int allowedips_insert(struct allowedips *a, const struct allowedips_prefix *p,
 	a->n_prefixes++;
 	a->n_nodes++;
 	return 0;
+}
+
+int allowedips_reserve(struct allowedips *a, size_t n)
+{
+	for (size_t i = 0; i < 2 * n; i++) { /* itself, and a joint */
+		struct allowedips_node *spare = malloc(sizeof(*spare));
+		if (!spare) {
+			allowedips_release(a);
+			return -ENOMEM;
+		}
+		spare->parent = a->spare;
+		a->spare = spare;
+	}
+	return 0;
+}
+
+void allowedips_release(struct allowedips *a)
+{
+	for (struct allowedips_node *n = a->spare, *next; n; n = next) {
+		next = n->parent;
+		free(n);
+	}
+	a->spare = NULL;
 }
 
 /* Takes @n, which has at most one child, out of the trie. */
@@ -372,6 +399,7 @@ void allowedips_init(struct allowedips *a)
 	atomic_init(&a->root6, NULL);
 	a->n_prefixes = 0;
 	a->n_nodes = 0;
+	a->spare = NULL;
 }
 
 /* Children first; the way back is in the parent pointers. */
@@ -398,5 +426,6 @@ void allowedips_finish(struct allowedips *a)
 {
 	free_all(rcu_peek(&a->root4));
 	free_all(rcu_peek(&a->root6));
+	allowedips_release(a);
 	allowedips_init(a);
 }

@@ -23,8 +23,9 @@ struct allowedips {
 	_Atomic uint32_t version; /* of the latest change begun; see lookup() */
 	RCU_PTR(struct allowedips_node) root4;
 	RCU_PTR(struct allowedips_node) root6;
-	size_t n_prefixes; /* owner: control */
-	size_t n_nodes;    /* likewise; at most two per prefix */
+	size_t n_prefixes;             /* owner: control */
+	size_t n_nodes;                /* likewise; at most two per prefix */
+	struct allowedips_node *spare; /* by .parent; owner: control */
 };
 
 /* Embedded in a peer; a lookup yields it. */
@@ -53,6 +54,11 @@ static inline void allowedips_owner_init(struct allowedips_owner *o)
  * if the length exceeds the address, or -ENOMEM with nothing changed. */
 MUST_CHECK int allowedips_insert(struct allowedips *a, const struct allowedips_prefix *p,
 				 struct allowedips_owner *o);
+
+/* Makes @n insertions succeed, from now to allowedips_release(), which gives back what they did not
+ * need. 0 or -ENOMEM. */
+MUST_CHECK int allowedips_reserve(struct allowedips *a, size_t n);
+void allowedips_release(struct allowedips *a);
 
 /* Removes exactly @p if it belongs to @o, else nothing (P-393). */
 void allowedips_remove(struct allowedips *a, const struct allowedips_prefix *p,

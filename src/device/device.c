@@ -27,11 +27,12 @@ static int init_threads(struct device *d)
 
 	d->drops = calloc(n, sizeof(*d->drops));
 	d->mailbox = aligned_alloc(CACHELINE, ROUND_UP(n * sizeof(*d->mailbox), CACHELINE));
+	if (d->mailbox) /* before anything can fail: device_finish() looks into it */
+		memset(d->mailbox, 0, n * sizeof(*d->mailbox));
 	d->dh_pool = aligned_alloc(CACHELINE, sizeof(*d->dh_pool));
 	if (!d->drops || !d->mailbox || !d->dh_pool)
 		return -ENOMEM;
 	memset(d->dh_pool, 0, sizeof(*d->dh_pool));
-	memset(d->mailbox, 0, n * sizeof(*d->mailbox));
 	for (uint32_t i = 0; i < n; i++) {
 		int r = mailbox_init(&d->mailbox[i], n, n_slots);
 		if (r < 0)
@@ -135,6 +136,11 @@ struct peer *device_find_peer(const struct device *d, const uint8_t public_key[N
 	cds_lfht_lookup(d->peers_by_key, hash_key(d, public_key), match_key, public_key, &it);
 	struct cds_lfht_node *node = cds_lfht_iter_get_node(&it);
 	return node ? container_of(node, struct peer, by_key) : NULL;
+}
+
+int device_reserve_peers(struct device *d, size_t n)
+{
+	return secret_pool_reserve(&d->peer_pool, n) ? 0 : -ENOMEM;
 }
 
 struct peer *device_add_peer(struct device *d, const uint8_t public_key[NOISE_KEY_LEN])

@@ -223,3 +223,24 @@ Test(secret, pool_serves_several_threads)
 	cr_assert(pool.n_in_use == 0);
 	secret_pool_finish(&pool);
 }
+
+Test(secret, pool_keeps_what_was_reserved)
+{
+	void *objects[300];
+	cr_assert(secret_pool_init(&pool, OBJECT_SIZE, 8, ARRAY_SIZE(objects)) == 0);
+	cr_assert(!secret_pool_reserve(&pool, ARRAY_SIZE(objects) + 1));
+	objects[0] = secret_pool_get(&pool);
+	cr_assert(!secret_pool_reserve(&pool, ARRAY_SIZE(objects)), "one is out");
+	cr_assert(secret_pool_reserve(&pool, ARRAY_SIZE(objects) - 1));
+	size_t memory = secret_pool_memory(&pool);
+	for (size_t i = 1; i < ARRAY_SIZE(objects); i++) {
+		objects[i] = secret_pool_get(&pool);
+		cr_assert(objects[i] != NULL);
+		for (size_t k = 0; k < OBJECT_SIZE; k++)
+			cr_assert(((uint8_t *)objects[i])[k] == 0, "not zero");
+	}
+	cr_assert(secret_pool_memory(&pool) == memory, "no more was mapped");
+	for (size_t i = 0; i < ARRAY_SIZE(objects); i++)
+		secret_pool_put(&pool, objects[i]);
+	secret_pool_finish(&pool);
+}

@@ -458,3 +458,20 @@ Test(allowedips, loads_many_peers_quickly, .timeout = 60)
 	cr_assert(lt(dbl, (double)(clock() - start) / CLOCKS_PER_SEC, 20.0));
 	free(peers);
 }
+
+Test(allowedips, insertions_that_were_reserved_need_no_memory)
+{
+	struct allowedips_prefix p[4] = { prefix("10.0.0.0/8"), prefix("10.1.0.0/16"),
+					  prefix("11.0.0.0/24"), prefix("fd00::/8") };
+
+	cr_assert(allowedips_reserve(&table, ARRAY_SIZE(p)) == 0);
+	malloc_fails_at = 1; /* the next one, whenever that is */
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		cr_assert(allowedips_insert(&table, &p[i], &owners[0]) == 0);
+	allowedips_release(&table);
+	cr_assert(malloc_fails_at == 1, "memory was asked for");
+	malloc_fails_at = 5;
+	cr_assert(allowedips_reserve(&table, 4) == -ENOMEM);
+	cr_assert(table.spare == NULL, "kept after a failure");
+	cr_assert(table.n_prefixes == ARRAY_SIZE(p));
+}
