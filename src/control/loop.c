@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -23,6 +24,7 @@ enum {
 	RECV_PER_EVENT = 256,  /* datagrams, some 0.3 ms */
 	DH_STEPS_PER_STEP = 4, /* before the clock is read again */
 	LOG_LINE_LEN = 256,
+	MAX_WAIT_FAILURES = 1000, /* in a row, a millisecond each */
 };
 #define HANDSHAKE_SLICE_NS (2 * NSEC_PER_MSEC) /* of one loop: UAPI and timers wait no longer */
 #define RETRY_NS           NSEC_PER_SEC
@@ -428,6 +430,21 @@ static int timeout_ms(const struct loop *l, uint64_t now_ns)
 	return (int)MIN(ms, (uint64_t)3600 * 1000);
 }
 
+/* epoll_wait() failed, which only descriptors that are no more can explain: goes on with what needs no
+ * events, and ends if that does not pass. */
+static void wait_failed(struct loop *l, int error)
+{
+	static const struct timespec pause = { .tv_nsec = (long)NSEC_PER_MSEC };
+
+	if (error == EINTR)
+		return;
+	(void)nanosleep(&pause, NULL);
+	if (++l->n_wait_failures < MAX_WAIT_FAILURES || l->has_ended)
+		return;
+	loop_log(l, LOOP_LOG_ERROR, "can not wait for events: %s", strerror(error));
+	end(l, LOOP_FAILED);
+}
+
 void loop_run(struct loop *l)
 {
 	struct epoll_event ev[N_EVENTS];
@@ -439,8 +456,13 @@ void loop_run(struct loop *l)
 		if (timeout != 0)
 			rcu_offline();
 		int n = epoll_wait(l->epoll_fd, ev, N_EVENTS, timeout);
+		int error = errno;
 		if (timeout != 0)
 			rcu_online();
+		if (n < 0)
+			wait_failed(l, error);
+		else
+			l->n_wait_failures = 0;
 		uint64_t now_ns = clock_boottime_ns();
 		for (int i = 0; i < n; i++) {
 			struct fd_handler *h = ev[i].data.ptr;

@@ -75,7 +75,8 @@ struct loop {
 	uint64_t checked_sources_ns;
 	bool must_check_sources;
 	bool has_ended;
-	uint8_t *recv_buf; /* one datagram */
+	unsigned n_wait_failures; /* of epoll_wait(), in a row */
+	uint8_t *recv_buf;        /* one datagram */
 	struct loop_load load[DEVICE_MAX_WORKERS];
 
 	/* any thread, under lock: descriptors for uapi that the loop has not taken yet */

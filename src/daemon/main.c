@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <ringtun/device.h>
@@ -20,6 +21,7 @@
 #include "base/cleanup.h"
 #include "daemon/confine.h"
 #include "daemon/daemonize.h"
+#include "daemon/last_words.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
 #include "daemon/sd_notify.h"
@@ -30,6 +32,8 @@
 enum {
 	LOOK_MSEC = 1000, /* between looks at the socket's name where inotify is not to be had */
 	REASON_SIZE = 256,
+	MAX_FAILURES = 100,
+	PAUSE_MSEC = 10, /* after a failure, so that 100 take a second */
 };
 
 /* What the process holds. */
@@ -40,8 +44,10 @@ struct daemon {
 	struct ringtun_device *device;
 	struct confine confine;
 	int signal_fd;
-	int notify_fd;            /* to the service manager; -1 = none */
-	int control_fd;           /* the control socket until the device has it; -1 = none */
+	int notify_fd;       /* to the service manager; -1 = none */
+	int control_fd;      /* the control socket until the device has it; -1 = none */
+	unsigned n_failures; /* to read signals, in a row */
+	bool has_failed;
 	char reason[REASON_SIZE]; /* why the set-up failed */
 };
 
@@ -238,7 +244,14 @@ static int set_up(struct daemon *d)
 static bool is_wanted(struct daemon *d)
 {
 	int signal = signals_take(d->signal_fd);
-	if (signal) {
+	d->n_failures = signal < 0 ? d->n_failures + 1 : 0;
+	if (d->n_failures > MAX_FAILURES) { /* nobody could end us but by SIGKILL */
+		log_printf(&d->log, RINGTUN_LOG_ERROR, "can not read signals: %s",
+			   strerror(-signal));
+		d->has_failed = true;
+		return false;
+	}
+	if (signal > 0) {
 		log_printf(&d->log, RINGTUN_LOG_INFO, "ended by %s", strsignal(signal));
 		return false;
 	}
@@ -256,16 +269,21 @@ static void wait_for_end(struct daemon *d)
 		{ .fd = ringtun_device_event_fd(d->device), .events = POLLIN },
 		{ .fd = d->sock.watch_fd, .events = POLLIN }, /* poll() skips -1 */
 	};
+	static const struct timespec pause = { .tv_nsec = PAUSE_MSEC * (long)NSEC_PER_MSEC };
 	bool must_look = d->sock.path[0] && d->sock.watch_fd < 0;
 
-	while (is_wanted(d))
-		(void)poll(fds, ARRAY_SIZE(fds), must_look ? LOOK_MSEC : -1);
+	while (is_wanted(d)) {
+		int r = poll(fds, ARRAY_SIZE(fds), must_look ? LOOK_MSEC : -1);
+		if ((r < 0 && errno != EINTR) || d->n_failures)
+			(void)nanosleep(&pause, NULL); /* then we look without being told */
+	}
 }
 
 static int exit_status(const struct daemon *d)
 {
 	/* Looked at before the device is destroyed. */
-	return ringtun_device_ended(d->device) == RINGTUN_FAILED ? EXIT_FAILURE : EXIT_SUCCESS;
+	return d->has_failed || ringtun_device_ended(d->device) == RINGTUN_FAILED ? EXIT_FAILURE
+										  : EXIT_SUCCESS;
 }
 
 /* Keys shall not reach a core file or swap space (P-462, P-464): as much memory may be locked as we
@@ -288,6 +306,7 @@ static void protect_keys(void)
 static int run(struct daemon *d, int report_fd)
 {
 	protect_keys();
+	last_words_prepare(d->log.fd, report_fd);
 	options_clear_environment();
 	int r = check_fds(d);
 	if (r == 0)
@@ -307,6 +326,7 @@ static int run(struct daemon *d, int report_fd)
 		daemon_finish(d);
 		return EXIT_FAILURE;
 	}
+	last_words_prepare(d->log.fd, -1); /* nobody listens to the report any more */
 	char ready[64];
 	(void)snprintf(ready, sizeof(ready), "READY=1\nMAINPID=%d", (int)getpid());
 	sd_notify_send(d->notify_fd, ready);

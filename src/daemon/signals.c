@@ -32,5 +32,8 @@ int signals_open(int *ret_fd)
 int signals_take(int fd)
 {
 	struct signalfd_siginfo info;
-	return read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info) ? (int)info.ssi_signo : 0;
+	ssize_t n = read(fd, &info, sizeof(info));
+	if (n == (ssize_t)sizeof(info))
+		return (int)info.ssi_signo;
+	return n < 0 && errno != EAGAIN && errno != EINTR ? -errno : 0;
 }

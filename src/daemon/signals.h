@@ -10,5 +10,5 @@
  * SIGCHLD (U-076). 0 or -errno. */
 MUST_CHECK int signals_open(int *ret_fd);
 
-/* Takes a signal from @fd; 0 if there is none. */
+/* Takes a signal from @fd; 0 if there is none, -errno if that can not be told. */
 int signals_take(int fd);

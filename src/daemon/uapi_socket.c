@@ -20,6 +20,7 @@ enum {
 	BACKLOG = 128,    /* U-008 asks for 16 */
 	CLAIM_TRIES = 50, /* one second (U-004) */
 	CLAIM_PAUSE_MSEC = 20,
+	LOOK_TRIES = 20,
 };
 
 void uapi_socket_init(struct uapi_socket *sock)
@@ -214,16 +215,25 @@ int uapi_socket_listen(struct uapi_socket *sock, const char *dir, const char *na
 		return r;
 	}
 	r = uapi_socket_adopt(sock, dir, name);
-	if (r < 0)
-		return r; /* deleted that instant: U-072 has come early */
+	if (r < 0) { /* deleted that instant (U-072 has come early), or not to be looked at */
+		(void)unlink(addr.sun_path);
+		return r;
+	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
-static bool has_our_file(const struct uapi_socket *sock)
+/* 1: it is there; 0: it is not, or is another's; -errno: who knows. */
+static int has_our_file(const struct uapi_socket *sock)
 {
 	struct stat st;
-	return lstat(sock->path, &st) == 0 && st.st_dev == sock->dev && st.st_ino == sock->ino;
+	int r = -1;
+	for (unsigned i = 0; r < 0 && i < LOOK_TRIES; i++) {
+		r = lstat(sock->path, &st);
+		if (r < 0 && (errno == ENOENT || errno == ENOTDIR))
+			return 0;
+	}
+	return r < 0 ? -errno : st.st_dev == sock->dev && st.st_ino == sock->ino;
 }
 
 bool uapi_socket_is_ours(struct uapi_socket *sock)
@@ -231,7 +241,7 @@ bool uapi_socket_is_ours(struct uapi_socket *sock)
 	char events[4096];
 	while (sock->watch_fd >= 0 && read(sock->watch_fd, events, sizeof(events)) > 0)
 		; /* what happened does not matter, only what is there now */
-	return !sock->path[0] || has_our_file(sock);
+	return !sock->path[0] || has_our_file(sock) != 0; /* an error of a look is no removal */
 }
 
 int uapi_socket_leave_to_sweeper(struct uapi_socket *sock, const char *dir)
@@ -243,7 +253,7 @@ void uapi_socket_remove(struct uapi_socket *sock)
 {
 	if (sock->sweeper_fd >= 0)
 		sweeper_sweep(&sock->sweeper_fd);
-	else if (sock->path[0] && has_our_file(sock))
+	else if (sock->path[0] && has_our_file(sock) > 0)
 		(void)unlink(sock->path);
 	sock->path[0] = '\0';
 }

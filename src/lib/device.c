@@ -46,6 +46,7 @@ enum {
 	MAX_WORKERS = 64,          /* TUN queues */
 	MAX_STATUS = 16,
 	MAX_STATUS_LEN = 128, /* "key\0value\0" */
+	RING_TRIES = 100,
 };
 
 struct ringtun_device {
@@ -95,7 +96,9 @@ static void log_line(struct ringtun_device *d, enum ringtun_log_level level, con
 static void ring(int fd)
 {
 	uint64_t one = 1;
-	(void)!write(fd, &one, sizeof(one)); /* a full eventfd is awake already */
+	/* A full eventfd is awake already. Any other error would leave somebody asleep for ever. */
+	for (int i = 0; i < RING_TRIES && write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN; i++)
+		;
 }
 
 static void wake_control(void *ctx)
