@@ -218,7 +218,8 @@ static void io_write(struct io *io, struct io_write *w, uint32_t n)
 	for (uint32_t i = 0; i < n; i++) {
 		const uint8_t *pkt = w[i].iov[0].iov_base;
 		w[i].result = 0;
-		if (pkt[9] == 1) { /* ICMP, for our own kernel */
+		bool is_icmp = pkt[0] >> 4 == 6 ? pkt[6] == 58 : pkt[9] == 1;
+		if (is_icmp) { /* for our own kernel */
 			node->n_icmp++;
 			continue;
 		}
