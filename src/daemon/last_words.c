@@ -9,6 +9,7 @@
 
 /* Set by the main thread, read by the handler in whatever thread aborts. */
 static volatile sig_atomic_t log_to = -1, report_to = -1;
+static const char *volatile left_behind = "";
 
 /* Async-signal-safe: the log's lock may be held. */
 static void on_abort(int signal)
@@ -20,14 +21,18 @@ static void on_abort(int signal)
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
 			(void)!write(fds[i], words, sizeof(words) - 1);
+	const char *path = left_behind;
+	if (path[0])
+		(void)unlink(path);
 	_exit(EXIT_FAILURE);
 }
 
-void last_words_prepare(int log_fd, int report_fd)
+void last_words_prepare(int log_fd, int report_fd, const char *path)
 {
 	const struct sigaction action = { .sa_handler = on_abort };
 
 	log_to = log_fd == STDERR_FILENO ? -1 : log_fd;
 	report_to = report_fd;
+	left_behind = path;
 	(void)sigaction(SIGABRT, &action, NULL);
 }

@@ -306,7 +306,7 @@ static void protect_keys(void)
 static int run(struct daemon *d, int report_fd)
 {
 	protect_keys();
-	last_words_prepare(d->log.fd, report_fd);
+	last_words_prepare(d->log.fd, report_fd, d->sock.path);
 	options_clear_environment();
 	int r = check_fds(d);
 	if (r == 0)
@@ -326,7 +326,7 @@ static int run(struct daemon *d, int report_fd)
 		daemon_finish(d);
 		return EXIT_FAILURE;
 	}
-	last_words_prepare(d->log.fd, -1); /* nobody listens to the report any more */
+	last_words_prepare(d->log.fd, -1, d->sock.path); /* nobody listens to the report any more */
 	char ready[64];
 	(void)snprintf(ready, sizeof(ready), "READY=1\nMAINPID=%d", (int)getpid());
 	sd_notify_send(d->notify_fd, ready);
