@@ -441,13 +441,15 @@ def start_nomem(lab):
     need_nomem()
     ns, problems, n = lab.netns(), [], 0
     plan = Plan(lab.path("plan"))
-    env = nomem_env(plan)
+    # libseccomp (2.5) crashes when one of its hundreds of allocations fails, in its own code
+    env = {**nomem_env(plan), "RINGTUN_SECCOMP": "off"}
     for engine in ("auto", "poll") if LONG else ("auto",):
         plan.reset()
         problem = Start(lab, ns, plan, engine).judge((), env)
         check(not problem, f"without a fault: {problem}")
         total, live = plan.n_allocations, plan.n_live
-        for place in range(total):
+        step = 1 if LONG else max(1, total // 100)
+        for place in range(0, total, step):
             for times in (1, FOR_EVER) if LONG or place % 8 == 0 else (1,):
                 plan.reset()
                 plan.arm(faults.ALLOCATION, "ENOMEM", place, times)
