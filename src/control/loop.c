@@ -451,6 +451,7 @@ void loop_run(struct loop *l)
 
 	rcu_thread_register();
 	read_link(l, clock_boottime_ns());
+	periodic(l, clock_boottime_ns()); /* handing out sockets may have eaten a wake-up */
 	while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
 		int timeout = timeout_ms(l, clock_boottime_ns());
 		if (timeout != 0)
