@@ -5,19 +5,17 @@ inside (a system call of ours in each of its threads), and by what must still wo
 
 import ctypes
 import errno
-import fcntl
 import json
 import os
 import shutil
 import signal
 import socket
 import stat
-import struct
 import subprocess
 import time
 
 from lib import confine, inject, netns, report, traffic
-from lib.life import expect_clean, expect_exit, set_link
+from lib.life import expect_clean, expect_exit, passed_descriptors, set_link
 from lib.netns import has_socket, socket_path, wait_until
 from lib.report import case, check, equal
 from lib.tunnel import Keys, Tunnel, to_hex, wg, wg_out
@@ -467,20 +465,6 @@ def setcap(lab):
     equal(d.stop()[0], 0, "exit status")
     check(not os.path.exists(path), "socket still there")
     check(not t.a.ns.has_link(d.ifname), "interface still there")
-
-
-def passed_descriptors(lab, ns, name):
-    """A TUN and a listening control socket, made by who may, to be handed over."""
-    with ns.enter():
-        tun = os.open("/dev/net/tun", os.O_RDWR)
-        flags = 0x0001 | 0x1000 | 0x4000  # IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
-        fcntl.ioctl(tun, netns.TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-    lab.on_close(lambda: os.close(tun))
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(socket_path(name))
-    listener.listen(8)
-    lab.on_close(listener.close)
-    return tun, listener
 
 
 @case("no privilege at all, with passed descriptors: traffic; a mark is refused, as it must be")

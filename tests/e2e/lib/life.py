@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MPL-2.0
 """What the life-cycle checks ask of a daemon: is it well, has it ended, is nothing left."""
 
+import fcntl
+import os
+import socket
+import struct
 import subprocess
 import time
 
-from .netns import has_socket, socket_answers, socket_path
+from .netns import TUNSETIFF, has_socket, socket_answers, socket_path
 from .report import check, equal
 
 
@@ -31,3 +35,17 @@ def expect_alive(daemon, seconds=0.3):
 
 def set_link(ns, ifname, *what):
     ns.run("ip", "link", "set", "dev", ifname, *what)
+
+
+def passed_descriptors(lab, ns, name):
+    """A TUN and a listening control socket, made by who may, to be handed over."""
+    with ns.enter():
+        tun = os.open("/dev/net/tun", os.O_RDWR)
+        flags = 0x0001 | 0x1000 | 0x4000  # IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
+        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+    lab.on_close(lambda: os.close(tun))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(socket_path(name))
+    listener.listen(8)
+    lab.on_close(listener.close)
+    return tun, listener
