@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """The lossless search against links whose rate is known: a token bucket of tc that serves a given
 number of bytes per second and queues next to nothing. The search has to find it to within 2 %."""
 

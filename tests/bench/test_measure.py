@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """ringtun-bench aead and micro: the helpers' results in the form of the document, and errors of
 helpers that misbehave."""
 

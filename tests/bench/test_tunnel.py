@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """ringtun-bench tunnel for real: short runs in namespaces, everything that can go wrong, and what is
 left behind."""
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """One and the same traffic with each engine, with each offload switched off in turn, with a kernel that
 refuses offloads while the daemon runs (faults.c, preloaded), and with io_uring refused in each of
 the ways that occur (PITFALLS 43, 44, 46, 55): nothing is lost, and the daemon says what it does without."""

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """Floods against a daemon that has a session, a neighbour who wants one, and an administrator.
 
 The flooder needs CPU of the same machine, so the session's throughput is that of a steady stream

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """The daemon under test (RINGTUN_BIN) against wireguard-go, against itself, and against
 boringtun-cli and gotatun-cli when BORINGTUN_CLI and GOTATUN_CLI name them: handshakes in both
 directions, both families outside and inside, packets of every size, roaming, key changes, MTUs."""

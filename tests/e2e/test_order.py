@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """Order within a flow, whatever the number of workers: numbered datagrams of one UDP flow beside
 TCP streams, whose contents are compared too (PITFALLS 54)."""
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """Floods, hostile datagrams and large numbers (sections 6, 7, 21 and 23 of the protocol).
 
 Under a flood datagrams get lost before the daemon sees them, so these checks repeat what they

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
+# Runs alone: it measures, or counts what a busy machine delays.
 """Thousands of peers on one device: configuration, memory, idle time, connecting, removal under
 traffic. The limits are many times what a quiet machine needs; bench/scale measures exactly, and
 next to others."""
