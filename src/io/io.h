@@ -92,6 +92,8 @@ struct io_ops {
 struct io {
 	const struct io_ops *ops;
 	size_t memory; /* bytes of its buffers, touched or not; constant */
+	/* -errno: the kernel would not limit the engine to the operations that it uses; constant */
+	int restrict_error;
 };
 
 /* Switches and facts, constant after creation but for what a run-time fallback turns off. */

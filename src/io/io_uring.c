@@ -401,6 +401,11 @@ static const struct io_ops uring_ops = {
 	.submit = uring_submit,
 };
 
+/* Whatever this engine submits. */
+static const uint8_t opcodes[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV,
+				   IORING_OP_RECVMSG, IORING_OP_ASYNC_CANCEL };
+static const uint8_t flags = IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+
 static int engine_open(struct io_uring_engine *e, const struct io_params *params)
 {
 	e->read_mem = aligned_alloc(CACHELINE, (size_t)N_READS * READ_STRIDE);
@@ -413,6 +418,9 @@ static int engine_open(struct io_uring_engine *e, const struct io_params *params
 		r = recv_side_open(&e->recv6, &e->uring, FILE_UDP6);
 	if (r == 0)
 		r = uring_set_fds(&e->io, &params->fds);
+	if (r == 0) /* without it the ring is as good as it was */
+		e->io.restrict_error =
+			uring_restrict(&e->uring, opcodes, ARRAY_SIZE(opcodes), flags);
 	return r;
 }
 

@@ -134,6 +134,19 @@ static void on_log(void *ctx, enum loop_log_level level, const char *line)
 	log_line(ctx, levels[level], "%s", line);
 }
 
+/* Whether the kernel holds the rings to the operations that they need; nothing without rings. */
+static void report_ring_limits(const struct ringtun_device *d, struct uapi_text *text)
+{
+	const struct io *io = d->n_workers ? d->workers[0].io : NULL;
+	char value[64] = "on";
+
+	if (!io || strcmp(io->ops->name, "uring") != 0)
+		return;
+	if (io->restrict_error < 0)
+		(void)snprintf(value, sizeof(value), "refused: %s", strerror(-io->restrict_error));
+	uapi_text_append_line(text, "io_ring_limits", value);
+}
+
 static void on_status(void *ctx, struct uapi_text *text)
 {
 	struct ringtun_device *d = ctx;
@@ -143,6 +156,7 @@ static void on_status(void *ctx, struct uapi_text *text)
 
 	uapi_text_append_line(text, "version", ringtun_version());
 	uapi_text_append_line(text, "io", d->n_workers ? d->workers[0].io->ops->name : "none");
+	report_ring_limits(d, text);
 	uapi_text_append_line(text, "keys_locked", is_locked ? "true" : "false");
 	(void)pthread_mutex_lock(&d->status_lock);
 	for (unsigned i = 0; i < d->n_status; i++)
@@ -344,6 +358,9 @@ static int create_engine(struct ringtun_device *d, uint32_t i)
 
 	if (d->params.io != RINGTUN_IO_POLL) {
 		int r = io_uring_create(&w->io, &p, &w->io_stats);
+		if (r == 0 && i == 0 && w->io->restrict_error < 0)
+			log_line(d, RINGTUN_LOG_INFO, "io_uring: rings take any operation: %s",
+				 strerror(-w->io->restrict_error));
 		if (r == 0 || d->params.io == RINGTUN_IO_URING)
 			return r;
 		if (i == 0) {

@@ -9,7 +9,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { COMPLETIONS_PER_ENTRY = 4 };
+enum {
+	COMPLETIONS_PER_ENTRY = 4,
+	MAX_RESTRICTIONS = 32, /* the kernel's limit is one for each thing that can be forbidden */
+};
+
+/* What is registered with a ring in use: here, and by io_uring_queue_exit(). */
+static const uint8_t registrations[] = { IORING_REGISTER_FILES_UPDATE, IORING_REGISTER_RING_FDS,
+					 IORING_UNREGISTER_RING_FDS };
 
 /* What the caller has to know of a refusal. */
 static int open_error(int r)
@@ -27,6 +34,12 @@ static int register_files(struct uring *u, unsigned n_files)
 	int r = io_uring_register_files(&u->ring, none, n_files);
 	free(none);
 	return r;
+}
+
+/* What liburing 2.3 declares functions for, but does not export them. 0 or -errno. */
+static int register_directly(struct uring *u, unsigned opcode, const void *arg, unsigned n)
+{
+	return syscall(SYS_io_uring_register, u->ring.ring_fd, opcode, arg, n) < 0 ? -errno : 0;
 }
 
 int uring_open(struct uring *u, unsigned n_entries, unsigned n_files)
@@ -47,6 +60,27 @@ int uring_open(struct uring *u, unsigned n_entries, unsigned n_files)
 	if (r < 0)
 		uring_close(u);
 	return r < 0 ? open_error(r) : 0;
+}
+
+int uring_restrict(struct uring *u, const uint8_t *opcodes, size_t n, uint8_t flags)
+{
+	struct io_uring_restriction rules[MAX_RESTRICTIONS] = { { 0 } };
+	unsigned n_rules = 0;
+	if (n > MAX_RESTRICTIONS - ARRAY_SIZE(registrations) - 1)
+		return -E2BIG;
+	for (size_t i = 0; i < n; i++)
+		rules[n_rules++] =
+			(struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_OP,
+						       .sqe_op = opcodes[i] };
+	for (size_t i = 0; i < ARRAY_SIZE(registrations); i++)
+		rules[n_rules++] =
+			(struct io_uring_restriction){ .opcode = IORING_RESTRICTION_REGISTER_OP,
+						       .register_op = registrations[i] };
+	rules[n_rules++] =
+		(struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+					       .sqe_flags = flags };
+	/* They hold from IORING_REGISTER_ENABLE_RINGS on. */
+	return register_directly(u, IORING_REGISTER_RESTRICTIONS, rules, n_rules);
 }
 
 void uring_close(struct uring *u)
@@ -70,10 +104,9 @@ int uring_set_file(struct uring *u, unsigned slot, int fd)
 /* The first use, by the thread that the ring will belong to. */
 static int enable(struct uring *u)
 {
-	/* Not by io_uring_enable_rings(): liburing 2.3 declares, but does not export it. */
-	if (syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) <
-	    0)
-		return -errno;
+	int r = register_directly(u, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	if (r < 0)
+		return r;
 	u->is_enabled = true;
 	(void)io_uring_register_ring_fd(&u->ring); /* a little cheaper */
 	return 0;

@@ -22,6 +22,10 @@ struct uring {
  * registered files. 0 or -errno: -EPERM (forbidden), -ENOMEM (also RLIMIT_MEMLOCK), -ENOSYS (no
  * io_uring, or a kernel before 6.1: no DEFER_TASKRUN). */
 MUST_CHECK int uring_open(struct uring *u, unsigned n_entries, unsigned n_files);
+/* From its first use on the ring takes only these operations and flags of submissions, and of
+ * registrations what this file does to a ring in use: seccomp does not see what comes through a ring.
+ * After all bufrings are open. 0 or -errno: the ring is as it was. */
+MUST_CHECK int uring_restrict(struct uring *u, const uint8_t *opcodes, size_t n, uint8_t flags);
 /* Harmless when repeated, or if uring_open() failed. What is in flight ends some time later; the user
  * cancels it before. */
 void uring_close(struct uring *u);

@@ -24,6 +24,7 @@ NET_ADMIN, NET_BIND_SERVICE, SYS_NICE = 1 << 12, 1 << 10, 1 << 23
 NOBODY = 65534
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x20000, 0x10000000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+IORING_REGISTER_RESTRICTIONS = 11
 LAYERS = ("groups", "no_new_privs", "capabilities", "landlock", "seccomp")
 SWITCHES = {"no_new_privs": "no-new-privs", "capabilities": "drop-capabilities",
             "landlock": "landlock", "seccomp": "seccomp"}
@@ -95,6 +96,8 @@ def full(engine):
         held = sandbox(t.a.ifname)["held_capabilities"]
         check(held in ("cap_net_admin,cap_net_bind_service", "0x801400"), f"held: {held}")
         check(status(t.a.ifname)["keys_locked"] is True, "keys are not in locked memory")
+        equal(status(t.a.ifname).get("io_ring_limits"), "on" if engine == "uring" else None,
+              "rings that take only what the engine needs")
     return run
 
 
@@ -236,6 +239,23 @@ def degrade(lab):
         equal(d.wait(), 1, f"{name}: exit status with `on`")
         check(layer in d.log(), f"{name}: {d.log()}")
         expect_clean(lab.namespaces[-1], d.ifname)
+
+
+@case("a kernel that does not limit rings: they work, one line in the log, and the status says so")
+def unlimited_rings(lab):
+    if not confine.supported():
+        report.skip("no seccomp filter for this machine")
+    t = Tunnel(lab, up=False)
+    t.a.daemon.stop()
+    t.a.daemon = t.a.ns.daemon(t.a.ifname, args=("-f", "-v", "info", "--io=uring"), preexec_fn=
+                               confine.deny("io_uring_register", errno.EINVAL,
+                                            arg1=IORING_REGISTER_RESTRICTIONS))
+    wg("setconf", t.a.ifname, t.a.conf)
+    t.b.up()
+    t.a.up()
+    check(traffic.reaches(t.a.ns, t.b.v4), "no traffic")
+    equal(status(t.a.ifname)["io_ring_limits"], f"refused: {os.strerror(errno.EINVAL)}", "status")
+    equal(t.a.daemon.log().count("rings take any operation"), 1, "lines in the log")
 
 
 # What still works

@@ -14,7 +14,7 @@ SECCOMP_MODE_FILTER = 2
 SECCOMP_RET_ERRNO = 0x00050000
 SECCOMP_RET_ALLOW = 0x7FFF0000
 LD_W_ABS, JEQ_K, RET_K = 0x20, 0x15, 0x06
-OFFSET_NR, OFFSET_ARCH, OFFSET_ARG0 = 0, 4, 16
+OFFSET_NR, OFFSET_ARCH, OFFSET_ARG0, OFFSET_ARG1 = 0, 4, 16, 24
 
 MACHINES = {  # AUDIT_ARCH_*, system call numbers
     "x86_64": (0xC000003E, {
@@ -53,12 +53,12 @@ def supported():
     return platform.machine() in MACHINES
 
 
-def program(syscall, error, arg0):
-    """cBPF that answers @syscall (whose first argument is @arg0, if given) with @error."""
+def program(syscall, error, arg0, arg1):
+    """cBPF that answers @syscall (whose first arguments are @arg0 and @arg1, if given) with @error."""
     arch, numbers = MACHINES[platform.machine()]
     tests = [(OFFSET_ARCH, arch), (OFFSET_NR, numbers[syscall])]
-    if arg0 is not None:
-        tests.append((OFFSET_ARG0, arg0))
+    tests += [(offset, arg) for offset, arg in ((OFFSET_ARG0, arg0), (OFFSET_ARG1, arg1))
+              if arg is not None]
     code = []
     for i, (offset, value) in enumerate(tests):
         to_allow = 2 * (len(tests) - 1 - i) + 1  # instructions between here and the last one
@@ -69,9 +69,9 @@ def program(syscall, error, arg0):
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code), len(code)
 
 
-def deny(syscall, error, arg0=None):
+def deny(syscall, error, arg0=None, arg1=None):
     """A function that denies @syscall to the calling process and its children for ever."""
-    code, n = program(syscall, error, arg0)
+    code, n = program(syscall, error, arg0, arg1)
 
     def install():
         prog = SockFprog(n, code)

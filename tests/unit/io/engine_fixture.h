@@ -93,7 +93,7 @@ static void close_engine(void)
 	}                                                    \
 	static void test_##name(int engine_number)
 
-static uint64_t now_ns(void)
+static inline uint64_t now_ns(void)
 {
 	struct timespec ts;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -109,7 +109,7 @@ static void fill(uint8_t *b, size_t len, uint32_t number)
 		store_be32(b, number);
 }
 
-static bool is_filled(const uint8_t *b, size_t len, uint32_t number)
+static inline bool is_filled(const uint8_t *b, size_t len, uint32_t number)
 {
 	static uint8_t want[MAX_TEXT];
 	fill(want, len, number);
