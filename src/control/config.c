@@ -7,22 +7,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/secret.h"
+
+enum { PEERS_STEP = 4096 }; /* bytes */
+
 void config_set_init(struct config_set *set)
 {
 	memset(set, 0, sizeof(*set));
 }
 
-static void wipe_and_free(void *memory, size_t len)
+/* Sections hold pre-shared keys. */
+static size_t peers_bytes(size_t room)
 {
-	if (!memory)
-		return;
-	explicit_bzero(memory, len);
-	free(memory);
+	return ROUND_UP(room * sizeof(struct config_peer), PEERS_STEP);
+}
+
+static void free_peers(struct config_set *set)
+{
+	secret_pages_unmap(set->pages, set->peers, peers_bytes(set->peers_room),
+			   set->n_peers * sizeof(*set->peers));
 }
 
 void config_set_finish(struct config_set *set)
 {
-	wipe_and_free(set->peers, set->n_peers * sizeof(*set->peers));
+	free_peers(set);
 	free(set->allowed_ips); /* no secrets */
 	explicit_bzero(set, sizeof(*set));
 }
@@ -44,16 +52,15 @@ int config_set_add_peer(struct config_set *set, const uint8_t public_key[KEY_LEN
 		return -ENOMEM;
 
 	if (set->n_peers == set->peers_room) {
-		size_t room = MAX(2 * set->peers_room, (size_t)4);
+		size_t room = MAX(2 * set->peers_room, PEERS_STEP / sizeof(struct config_peer));
 		if (!may_grow(set, (room - set->peers_room) * sizeof(struct config_peer)))
 			return -ENOMEM;
-		struct config_peer *peers = malloc(room * sizeof(*peers));
+		struct config_peer *peers = secret_pages_map(set->pages, peers_bytes(room));
 		if (!peers)
 			return -ENOMEM;
-		size_t used = set->n_peers * sizeof(*peers);
-		if (used)
-			memcpy(peers, set->peers, used);
-		wipe_and_free(set->peers, used);
+		if (set->n_peers)
+			memcpy(peers, set->peers, set->n_peers * sizeof(*peers));
+		free_peers(set);
 		set->peers = peers;
 		set->peers_room = room;
 	}

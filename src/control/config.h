@@ -59,6 +59,7 @@ struct config_set {
 	size_t n_allowed_ips;
 
 	size_t peers_room, allowed_ips_room; /* allocated entries */
+	struct secret_pages *pages; /* that sections come from; NULL = nobody counts them */
 	size_t memory_limit; /* bytes that both arrays may take together; 0 = no limit of its own */
 };
 

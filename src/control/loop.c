@@ -379,6 +379,24 @@ static void check_fallbacks(struct loop *l)
 	}
 }
 
+bool loop_keys_are_locked(struct loop *l)
+{
+	struct device *d = l->params.device;
+
+	return secret_pool_is_locked(&d->identity_pool) && secret_pool_is_locked(&d->peer_pool) &&
+	       secret_pool_is_locked(&d->session_pool) &&
+	       secret_pool_is_locked(&l->control.answer_pool) && uapi_server_is_locked(l->uapi);
+}
+
+static void check_locked(struct loop *l)
+{
+	if (l->told_unlocked || loop_keys_are_locked(l))
+		return;
+	l->told_unlocked = true;
+	loop_log(l, LOOP_LOG_INFO,
+		 "keys, or text with keys, may be swapped out: RLIMIT_MEMLOCK is too small");
+}
+
 /* --- the loop --- */
 
 /* Handshakes for at most a slice of time; learns what one costs (P-121). */
@@ -402,6 +420,7 @@ static void periodic(struct loop *l, uint64_t now_ns)
 	take_pending_uapi(l);
 	check_workers(l);
 	check_fallbacks(l);
+	check_locked(l);
 	if (now_ns >= l->retry_ns) {
 		l->retry_ns = UINT64_MAX;
 		read_link(l, now_ns);

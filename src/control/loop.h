@@ -68,7 +68,7 @@ struct loop {
 	struct udp_group *sockets; /* NULL while the interface is down */
 	struct uapi_server *uapi;
 	struct loop_fd wake_handler, link_handler, route_handler, udp4_handler, udp6_handler;
-	bool told_gso_off, told_write_error; /* run-time fallbacks, logged once */
+	bool told_gso_off, told_write_error, told_unlocked; /* run-time fallbacks, logged once */
 	bool wants_up; /* the interface is up, whether we have sockets or not */
 	bool link_must_poll;
 	uint64_t retry_ns; /* when to read the link or open sockets again; UINT64_MAX = never */
@@ -92,6 +92,8 @@ int loop_init(struct loop *l, const struct loop_params *params);
 void loop_finish(struct loop *l);
 /* The thread's function; registers with RCU. */
 void loop_run(struct loop *l);
+/* Whether all memory for keys could be locked so far, that for their text included. The loop's thread. */
+bool loop_keys_are_locked(struct loop *l);
 /* Any thread. */
 void loop_stop(struct loop *l);
 /* Any thread. 0, -EINVAL, -EBUSY; on success the loop owns @fd. */

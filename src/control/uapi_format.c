@@ -9,12 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/secret.h"
+
 enum {
 	FIRST_CHUNK_SIZE = 4096, /* enough for a device and a handful of peers */
 	CHUNK_SIZE = 65536,
 	MAX_U64_DIGITS = 20,
 	MAX_PEER_TEXT = 512, /* names 158, keys 128, numbers 75, endpoint 69 */
 	MAX_ALLOWED_IP_TEXT = 80,
+	MAX_PART = CHUNK_SIZE / 2,
 };
 
 struct uapi_chunk {
@@ -35,18 +38,20 @@ static void text_drop_front(struct uapi_text *text)
 	text->first = chunk->next;
 	if (!text->first)
 		text->last = NULL;
-	explicit_bzero(chunk->data, chunk->end);
-	free(chunk);
+	secret_pages_unmap(text->pages, chunk, sizeof(*chunk) + chunk->room,
+			   sizeof(*chunk) + chunk->end);
 }
 
 void uapi_text_finish(struct uapi_text *text)
 {
+	struct secret_pages *pages = text->pages;
 	while (text->first)
 		text_drop_front(text);
 	uapi_text_init(text);
+	text->pages = pages;
 }
 
-/* Room for @len contiguous bytes, at most CHUNK_SIZE; NULL when out of memory. */
+/* Room for @len contiguous bytes, at most MAX_PART; NULL when out of memory. */
 static char *text_reserve(struct uapi_text *text, size_t len)
 {
 	struct uapi_chunk *last = text->last;
@@ -56,7 +61,7 @@ static char *text_reserve(struct uapi_text *text, size_t len)
 		return NULL;
 
 	size_t size = last || len > FIRST_CHUNK_SIZE / 2 ? CHUNK_SIZE : FIRST_CHUNK_SIZE;
-	struct uapi_chunk *chunk = malloc(sizeof(*chunk) + size);
+	struct uapi_chunk *chunk = secret_pages_map(text->pages, size);
 	if (!chunk) {
 		text->failed = true;
 		return NULL;
@@ -64,7 +69,7 @@ static char *text_reserve(struct uapi_text *text, size_t len)
 	chunk->next = NULL;
 	chunk->start = 0;
 	chunk->end = 0;
-	chunk->room = size;
+	chunk->room = size - sizeof(*chunk);
 	if (last)
 		last->next = chunk;
 	else
@@ -86,7 +91,7 @@ static void text_commit(struct uapi_text *text, const char *end)
 void uapi_text_append(struct uapi_text *text, const char *data, size_t len)
 {
 	while (len) {
-		size_t part = MIN(len, (size_t)CHUNK_SIZE);
+		size_t part = MIN(len, (size_t)MAX_PART);
 		char *to = text_reserve(text, part);
 		if (!to)
 			return;

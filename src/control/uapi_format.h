@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* The text protocol, outbound: a growing text, and the lines of a `get` and a `status` reply
  * (U-040..U-043). Out of memory is sticky: append freely, ask uapi_text_failed() once at the end.
- * Texts hold keys and are wiped chunk by chunk as they are taken (P-461). Not thread-safe. */
+ * Texts hold keys: they are in secret pages (P-462) and are wiped chunk by chunk as they are taken
+ * (P-461). Not thread-safe. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,7 +18,8 @@ struct uapi_chunk;
 
 struct uapi_text {
 	struct uapi_chunk *first, *last;
-	size_t len; /* bytes not taken yet */
+	size_t len;                 /* bytes not taken yet */
+	struct secret_pages *pages; /* that chunks come from; NULL = nobody counts them */
 	bool failed;
 };
 

@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "control/fd_handler.h"
 #include "control/uapi_parse.h"
+#include "crypto/secret.h"
 
 enum {
 	READ_SIZE = 16384,      /* bytes of one read */
@@ -52,6 +53,9 @@ struct conn {
 	char in[READ_SIZE];
 };
 
+/* The closed ones of one round are still there while others come. */
+enum { MAX_CONNS = 2 * (UAPI_MAX_CONNECTIONS + UAPI_MAX_ADDED) };
+
 struct uapi_server {
 	int epoll_fd;
 	struct uapi_handler handler;
@@ -60,6 +64,9 @@ struct uapi_server {
 	unsigned n_conns;
 	struct list conns, closed, waiting;
 	struct conn *applying; /* whose `set` is carried out in turns; NULL = none */
+	/* What text with keys is in: connections, and their replies and transactions. */
+	struct secret_pool conn_pool;
+	struct secret_pages pages;
 };
 
 /* Registers @conn for exactly @events. False: it is not registered (out of memory). */
@@ -244,6 +251,7 @@ static size_t conn_memory_limit(const struct conn *conn)
 static void conn_parse(struct conn *conn)
 {
 	conn->parser.request.set.memory_limit = conn_memory_limit(conn);
+	conn->parser.request.set.pages = &conn->server->pages;
 	conn->in_pos += (uint32_t)uapi_parser_feed(&conn->parser, conn->in + conn->in_pos,
 						   conn->in_len - conn->in_pos);
 	if (conn->in_pos == conn->in_len)
@@ -289,11 +297,10 @@ static void conn_ready(struct fd_handler *handler, uint32_t events, uint64_t now
 /* Owns @fd on success. 0 or -errno. */
 static int server_add_conn(struct uapi_server *server, int fd, bool is_added)
 {
-	struct conn *conn = malloc(sizeof(*conn));
+	struct conn *conn = secret_pool_get(&server->conn_pool);
 	if (!conn)
 		return -ENOMEM;
 
-	memset(conn, 0, offsetof(struct conn, parser));
 	conn->handler.ready = conn_ready;
 	conn->server = server;
 	list_init(&conn->all);
@@ -302,12 +309,11 @@ static int server_add_conn(struct uapi_server *server, int fd, bool is_added)
 	conn->is_added = is_added;
 	conn->write_deadline_ns = NO_DEADLINE;
 	uapi_text_init(&conn->out);
+	conn->out.pages = &server->pages;
 	uapi_parser_init(&conn->parser);
-	conn->in_pos = 0;
-	conn->in_len = 0;
 	if (!conn_watch(conn, EPOLLIN)) {
 		int r = -errno;
-		free(conn);
+		secret_pool_put(&server->conn_pool, conn);
 		return r;
 	}
 	list_push_back(&server->conns, &conn->all);
@@ -397,9 +403,15 @@ int uapi_server_create(struct uapi_server **ret_server, int epoll_fd,
 		       const struct uapi_handler *handler)
 {
 	struct uapi_server *server = calloc(1, sizeof(*server));
-	if (!server)
-		return -ENOMEM;
+	int r = server ? secret_pool_init(&server->conn_pool, sizeof(struct conn),
+					  _Alignof(struct conn), MAX_CONNS)
+		       : -ENOMEM;
+	if (r < 0) {
+		free(server);
+		return r;
+	}
 
+	secret_pages_init(&server->pages, UAPI_MAX_LOCKED);
 	server->epoll_fd = epoll_fd;
 	server->handler = *handler;
 	list_init(&server->conns);
@@ -420,7 +432,7 @@ static void server_free_closed(struct uapi_server *server)
 {
 	struct list *it;
 	while ((it = list_pop_front(&server->closed)) != NULL)
-		free(list_entry(it, struct conn, all));
+		secret_pool_put(&server->conn_pool, list_entry(it, struct conn, all));
 }
 
 void uapi_server_destroy(struct uapi_server *server)
@@ -435,7 +447,13 @@ void uapi_server_destroy(struct uapi_server *server)
 	server_free_closed(server);
 	for (size_t i = 0; i < ARRAY_SIZE(server->listeners); i++)
 		close_fdp(&server->listeners[i].fd);
+	secret_pool_finish(&server->conn_pool);
 	free(server);
+}
+
+bool uapi_server_is_locked(struct uapi_server *server)
+{
+	return !server->pages.was_unlocked && secret_pool_is_locked(&server->conn_pool);
 }
 
 uint64_t uapi_server_next_deadline(const struct uapi_server *server)

@@ -19,6 +19,8 @@ enum {
 	UAPI_WRITE_TIMEOUT_SEC = 10,         /* without any progress (U-007) */
 	UAPI_MAX_PARSED = 256 * 1024 * 1024, /* bytes of all unfinished `set`s; beyond, ENOMEM */
 	UAPI_MAX_UNSENT = 256 * 1024 * 1024, /* bytes of all replies; beyond, `get` is ENOMEM */
+	UAPI_MAX_LOCKED =
+		128 * 1024 * 1024, /* bytes of both in locked memory, if that much may be */
 };
 
 struct uapi_handler {
@@ -39,7 +41,7 @@ struct uapi_handler {
 
 struct uapi_server;
 
-/* @epoll_fd stays the caller's and outlives the server; @handler is copied. 0 or -ENOMEM. */
+/* @epoll_fd stays the caller's and outlives the server; @handler is copied. 0 or -errno. */
 MUST_CHECK int uapi_server_create(struct uapi_server **ret_server, int epoll_fd,
 				  const struct uapi_handler *handler);
 
@@ -51,6 +53,9 @@ void uapi_server_destroy(struct uapi_server *server);
  * SO_ACCEPTCONN). Owns it on success, and makes it non-blocking. 0, -EINVAL (neither), -EBUSY
  * (UAPI_MAX_ADDED are served), or what epoll_ctl said. */
 MUST_CHECK int uapi_server_add(struct uapi_server *server, int fd);
+
+/* Whether all text with keys was in locked memory so far. */
+bool uapi_server_is_locked(struct uapi_server *server);
 
 /* When to call uapi_server_tick() at the latest: UINT64_MAX = not needed, 0 = there is work left,
  * look at other descriptors first and then come back. Any clock, but the one of @now_ns. */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <sodium/core.h>
@@ -77,19 +78,58 @@ void secret_pool_finish(struct secret_pool *pool)
 	*pool = (struct secret_pool){ 0 };
 }
 
-/* All but the mapping itself is best effort: old kernels and small limits must not stop us. */
+/* All but the mapping itself is best effort: old kernels and small limits must not stop us. NULL, or
+ * *@ret_is_locked tells whether it was to be locked and is. */
+static void *map_secret(size_t len, bool wants_lock, bool *ret_is_locked)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+
+	(void)madvise(p, len, MADV_DONTDUMP);
+	/* A child sees zeros rather than a hole: it may still run our destructors. */
+	if (madvise(p, len, MADV_WIPEONFORK) < 0)
+		(void)madvise(p, len, MADV_DONTFORK);
+	*ret_is_locked = wants_lock && mlock(p, len) == 0;
+	return p;
+}
+
+void secret_pages_init(struct secret_pages *pages, size_t max_locked)
+{
+	struct rlimit limit;
+	*pages = (struct secret_pages){ .max_locked = max_locked };
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+		pages->max_locked = MIN(max_locked, (size_t)limit.rlim_cur / 2);
+}
+
+void *secret_pages_map(struct secret_pages *pages, size_t len)
+{
+	bool is_locked;
+	void *p = map_secret(len, !pages || pages->mapped + len <= pages->max_locked, &is_locked);
+	if (p && pages) {
+		pages->mapped += len;
+		pages->was_unlocked |= !is_locked;
+	}
+	return p;
+}
+
+void secret_pages_unmap(struct secret_pages *pages, void *p, size_t len, size_t used)
+{
+	if (!p)
+		return;
+	secret_wipe(p, used);
+	(void)munmap(p, len);
+	if (pages)
+		pages->mapped -= len;
+}
+
 static bool pool_add_chunk_locked(struct secret_pool *pool)
 {
-	void *p = mmap(NULL, pool->chunk_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		       -1, 0);
-	if (p == MAP_FAILED)
+	bool is_locked;
+	void *p = map_secret(pool->chunk_size, true, &is_locked);
+	if (!p)
 		return false;
-
-	(void)madvise(p, pool->chunk_size, MADV_DONTDUMP);
-	/* A child sees zeros rather than a hole: it may still run our destructors. */
-	if (madvise(p, pool->chunk_size, MADV_WIPEONFORK) < 0)
-		(void)madvise(p, pool->chunk_size, MADV_DONTFORK);
-	if (mlock(p, pool->chunk_size) < 0)
+	if (!is_locked)
 		pool->n_unlocked_chunks++;
 
 	struct secret_chunk *chunk = p;

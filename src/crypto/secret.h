@@ -62,3 +62,19 @@ size_t secret_pool_memory(struct secret_pool *pool);
 
 /* True while every chunk so far could be locked. */
 bool secret_pool_is_locked(struct secret_pool *pool);
+
+/* Pages of such memory for texts and tables that hold keys, of any size. Not thread-safe. */
+struct secret_pages {
+	size_t max_locked; /* bytes: with more than that mapped, what is mapped next is not locked */
+	size_t mapped;     /* bytes */
+	bool was_unlocked; /* once at least, for that or because mlock() refused */
+};
+
+/* Leaves half of RLIMIT_MEMLOCK to the keys themselves. */
+void secret_pages_init(struct secret_pages *pages, size_t max_locked);
+
+/* @len zeroed bytes, which take whole pages, or NULL. @pages may be NULL here and below: then nobody counts. */
+MUST_CHECK void *secret_pages_map(struct secret_pages *pages, size_t len);
+
+/* Wipes the first @used of @len bytes and unmaps them; NULL is fine. */
+void secret_pages_unmap(struct secret_pages *pages, void *p, size_t len, size_t used);

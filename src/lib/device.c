@@ -150,9 +150,7 @@ static void report_ring_limits(const struct ringtun_device *d, struct uapi_text 
 static void on_status(void *ctx, struct uapi_text *text)
 {
 	struct ringtun_device *d = ctx;
-	bool is_locked = secret_pool_is_locked(&d->device.identity_pool) &&
-			 secret_pool_is_locked(&d->device.peer_pool) &&
-			 secret_pool_is_locked(&d->device.session_pool);
+	bool is_locked = loop_keys_are_locked(&d->loop);
 
 	uapi_text_append_line(text, "version", ringtun_version());
 	uapi_text_append_line(text, "io", d->n_workers ? d->workers[0].io->ops->name : "none");

@@ -10,6 +10,7 @@ import ctypes.util
 import glob
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import time
 
 from lib import report
 from lib import wgpeer as wg
-from lib.netns import uapi_connect
+from lib.netns import ringtun_bin, uapi_connect
 from lib.report import case, check, equal
 from lib.wgpeer_rig import Rig
 
@@ -276,6 +277,67 @@ def refused(lab):
             time.sleep(0.1)
         settle(rig)
         expect_nowhere(regions(rig.daemon.pid), {key: "private key", psk: "pre-shared key"})
+
+
+# Text on its way
+
+def transacting(rig, psks):
+    """Peers enough that their `get` does not fit into a socket."""
+    rig.set("".join(f"public_key={wg.public_of(wg.new_private()).hex()}\npreshared_key="
+                    f"{psk.hex()}\n" for psk in psks))
+
+
+def expect_secure_text(memory, secrets, name):
+    """As it is, and as text."""
+    for secret in secrets:
+        where = places(memory, secret)
+        check(any(secret.hex().encode() in r.data for r in where), f"{name}: no text of it is there")
+        for r in where:
+            check(r.is_secure, f"{name} is in {r}")
+
+
+@case("a client that does not read its `get`, one that stops in a `set`: text in secure memory only",
+      timeout=60)
+def slow_clients(lab):
+    with Rig(lab) as rig:
+        psks = [os.urandom(32) for _ in range(3000)]
+        transacting(rig, psks)
+        key, fresh = wg.new_private(), [os.urandom(32) for _ in range(200)]
+        text = f"set=1\nprivate_key={key.hex()}\n" + "".join(
+            f"public_key={wg.public_of(wg.new_private()).hex()}\npreshared_key={psk.hex()}\n"
+            for psk in fresh)
+        with uapi_connect(rig.ifname) as reader, uapi_connect(rig.ifname) as writer:
+            reader.sendall(b"get=1\n\n")
+            writer.sendall(text[:-20].encode())  # the last line is not complete
+            time.sleep(0.3)
+            memory = regions(rig.daemon.pid)
+            expect_secure_text(memory, psks[-3:], "a pre-shared key of a reply")
+            expect_secure(memory, {rig.private: "private key", key: "new private key",
+                                   fresh[0]: "new pre-shared key", fresh[-2]: "another one"})
+            begun = fresh[-1].hex()[:40].encode()
+            where = [r for r in memory if begun in r.data]
+            check(where and all(r.is_secure for r in where), f"the line begun is in {where}")
+        settle(rig)
+        expect_nowhere(regions(rig.daemon.pid), {key: "new private key",
+                                                 fresh[0]: "new pre-shared key"})
+
+
+@case("little memory may be locked: everything works, one line in the log, and the status says so",
+      timeout=60)
+def small_limit(lab):
+    if not shutil.which("setpriv"):
+        report.skip("setpriv is not installed")
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
+    with Rig(lab, binary="setpriv", preexec_fn=limit, args=(
+            "--bounding-set", "-sys_resource,-ipc_lock", ringtun_bin(), "-f", "-v", "info")) as rig:
+        psks = [os.urandom(32) for _ in range(3000)]
+        transacting(rig, psks)
+        text = rig.transact("get=1\n\n")
+        check(all(psk.hex() in text for psk in psks), "keys are missing")
+        check("keys_locked=false\n" in rig.transact("status=1\n\n"), "the status knows nothing")
+        equal(rig.daemon.log().count("RLIMIT_MEMLOCK"), 1, "lines in the log")
 
 
 # The outside

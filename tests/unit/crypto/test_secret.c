@@ -149,6 +149,32 @@ Test(secret, pool_memory_is_locked_and_undumpable, .disabled = CRITERION_STAND_I
 	secret_pool_finish(&pool);
 }
 
+Test(secret, pages_are_locked_up_to_a_limit, .disabled = CRITERION_STAND_IN)
+{
+	enum { LEN = 100 * 1000 };
+	struct secret_pages pages;
+	secret_pages_init(&pages, 3 * LEN);
+	cr_assert(pages.max_locked == 3 * LEN || pages.max_locked < 3 * LEN); /* RLIMIT_MEMLOCK */
+	pages.max_locked = 2 * LEN;
+	uint8_t *p[3];
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = secret_pages_map(&pages, LEN);
+		cr_assert(p[i] && secret_is_zero(p[i], LEN));
+		memset(p[i], 0xee, LEN);
+		cr_assert(has_vm_flag(p[i], " dd"), "MADV_DONTDUMP");
+		cr_assert(has_vm_flag(p[i], " wf"), "MADV_WIPEONFORK");
+#if !ADDRESS_SANITIZER
+		cr_assert(has_vm_flag(p[i], " lo") == (i < 2));
+#endif
+		cr_assert(pages.was_unlocked == (i == 2));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		secret_pages_unmap(&pages, p[i], LEN, LEN);
+	cr_assert(pages.mapped == 0);
+	secret_pages_unmap(&pages, NULL, LEN, LEN);
+	secret_pages_unmap(NULL, secret_pages_map(NULL, LEN), LEN, 0); /* nobody counts */
+}
+
 Test(secret, pool_is_empty_in_a_child, .disabled = CRITERION_STAND_IN)
 {
 	cr_assert(secret_pool_init(&pool, OBJECT_SIZE, 8, 2) == 0);
