@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "crypto/secret.h"
 #include "datapath/worker.h"
+#include "packet/flow.h"
 #include "packet/ip.h"
 
 int tx_init(struct tx *tx)
@@ -396,6 +397,41 @@ static void route_burst(struct worker *w, uint32_t n, uint64_t now_ns)
 	}
 }
 
+static bool is_bulk(const struct tx *tx, const uint32_t *flow, uint32_t n, uint32_t id)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (flow[i] == id && tx->packet[i].vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE)
+			return true;
+	return false;
+}
+
+/* Under a backlog, packets of flows that have no super-packet in this burst leave first: the reply to
+ * a ping or an acknowledgement need not wait until some hundred thousand bytes are sealed. Within a
+ * flow order stays; so where a packet's flow is not certain, everything keeps its place. */
+static void send_sparse(struct worker *w, uint32_t n, uint64_t now_ns)
+{
+	struct tx *tx = &w->tx;
+	uint32_t flow[TX_READ_BURST];
+	bool has_sent = false;
+
+	for (uint32_t i = 0; i < n; i++) {
+		flow[i] = 1; /* dropped: nobody's */
+		if (tx->route[i].peer)
+			flow[i] = flow_id(tx->packet[i].data, tx->packet[i].len);
+		if (flow[i] == 0)
+			return;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		if (!tx->route[i].peer || is_bulk(tx, flow, n, flow[i]))
+			continue;
+		send_packet(w, &tx->packet[i], &tx->route[i], now_ns);
+		tx->route[i].peer = NULL;
+		has_sent = true;
+	}
+	if (has_sent)
+		flush(w, now_ns);
+}
+
 uint32_t tx_step(struct worker *w, uint64_t now_ns)
 {
 	struct tx *tx = &w->tx;
@@ -409,6 +445,8 @@ uint32_t tx_step(struct worker *w, uint64_t now_ns)
 	tx->has_backlog = len > TX_BACKLOG_LEN;
 	priority_count(&w->priority, n, len);
 	route_burst(w, n, now_ns);
+	if (tx->has_backlog)
+		send_sparse(w, n, now_ns);
 	for (uint32_t i = 0; i < n; i++)
 		if (tx->route[i].peer)
 			send_packet(w, &tx->packet[i], &tx->route[i], now_ns);

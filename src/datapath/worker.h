@@ -85,8 +85,8 @@ void worker_finish(struct worker *w);
 /* Bytes of @w and its buffers, those of the engine included; constant. */
 size_t worker_memory(const struct worker *w);
 
-/* One round: takes what is there, up to a burst each way. Returns how many packets and datagrams
- * came in. Ends with nothing in flight. */
+/* One round: takes what is there, up to a burst each way, and one batch of another worker's cipher work.
+ * Returns how many packets, datagrams and batches that was. Ends with nothing in flight. */
 uint32_t worker_step(struct worker *w, uint64_t now_ns);
 
 /* Runs until worker_stop() or a failure; registers with RCU. */

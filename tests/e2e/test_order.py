@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: MPL-2.0
 # Runs alone: it measures, or counts what a busy machine delays.
 """Order within a flow, whatever the number of workers: numbered datagrams of one UDP flow beside
-TCP streams, whose contents are compared too (PITFALLS 54)."""
+TCP streams, whose contents are compared too (PITFALLS 54). And between flows: a lone packet does not wait
+for the bulk that the daemon finds with it."""
 
 import os
+import signal
 import struct
 import threading
 import time
 
 from lib import report, traffic
-from lib.report import case, check
+from lib.gateway import SOL_UDP, UDP_SEGMENT, Capture
+from lib.netns import wait_until
+from lib.report import case, check, equal
 from lib.tunnel import Tunnel
 
 SECONDS = 1.2
@@ -121,6 +125,67 @@ for _threads in (1, 2, 4, 8, 16):
 for _threads, _options in ((4, "--multi-queue=off"), (2, "--steering=off")):
     case(f"pitfall 54 {_threads} workers, {_options}: UDP over IPv4 in order beside TCP over IPv6,"
          " contents whole")(order(_threads, "uring", 4, 6, _options))
+
+
+N_SUPER, N_SEGMENTS, SEGMENT, LONE = 7, 43, 1372, 40
+LONE_WIRE = (28 + LONE + 15) // 16 * 16 + 32 + 28  # padded, in a message, in a datagram
+
+
+def stand_still(pid):
+    os.kill(pid, signal.SIGSTOP)
+
+    def states():
+        for tid in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{tid}/stat") as f:
+                yield f.read().rpartition(")")[2].split()[0]
+    check(wait_until(lambda: set(states()) == {"T"}), "the daemon does not stop")
+
+
+def leave_together(t, bulk, lone, before):
+    """A daemon that stood still finds super-packets of one flow and a packet of another at once. Returns
+    the sizes of the datagrams as they leave."""
+    stand_still(t.a.daemon.pid)
+    with Capture(t.b.ns, "veth0", link_header=14) as wire:
+        try:
+            for i in range(N_SUPER + 1):
+                if i == before:
+                    lone[1].sendto(bytes(LONE), lone[0].getsockname()[:2])
+                if i < N_SUPER:
+                    bulk[1].sendto(bytes([i]) * (N_SEGMENTS * SEGMENT), bulk[0].getsockname()[:2])
+        finally:
+            os.kill(t.a.daemon.pid, signal.SIGCONT)
+        equal(len(lone[0].recv(2000)), LONE, "the lone packet's length")
+        got = [bulk[0].recv(2000) for _ in range(N_SUPER * N_SEGMENTS)]
+    equal(b"".join(d[:1] for d in got), b"".join(bytes([i]) * N_SEGMENTS for i in range(N_SUPER)),
+          "order within the bulk flow")
+    return [p.gso_size + 28 if p.is_super else len(p.ip) for p in wire.of(17, False)]
+
+
+def turns(engine):
+    def run(lab):
+        args = ("-f", "--threads=1", "--io", engine)
+        t = Tunnel(lab, args_a=args, args_b=args)
+        check(traffic.reaches(t.a.ns, t.b.v4), "no tunnel")
+        bulk, lone = ((traffic.udp_socket(t.b.ns, t.b.v4), traffic.udp_socket(t.a.ns, t.a.v4))
+                      for _ in range(2))
+        bulk[1].setsockopt(SOL_UDP, UDP_SEGMENT, SEGMENT)
+        for s in (bulk[0], lone[0]):
+            s.settimeout(5)
+        for before in (N_SUPER, N_SUPER // 2, 0):
+            sizes = leave_together(t, bulk, lone, before)
+            check(LONE_WIRE in sizes, f"the lone packet left in a run of others: {sizes}")
+            at = sizes.index(LONE_WIRE)
+            n_bulk = sum(n > LONE_WIRE for n in sizes)
+            check(n_bulk >= N_SUPER, f"bulk was not seen: {sizes}")
+            if engine == "poll":  # how many the other engine reads at once is for it to find out
+                equal(at, 0, f"datagrams in front of the lone packet, of {sizes}")
+            else:
+                check(at <= before, f"{at} datagrams in front of the lone packet: {sizes}")
+    return run
+
+
+for _engine in ("uring", "poll"):
+    case(f"a lone packet leaves before the bulk that is read with it, {_engine}")(turns(_engine))
 
 
 if __name__ == "__main__":

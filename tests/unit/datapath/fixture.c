@@ -32,6 +32,7 @@ static uint32_t io_recv(struct io *io, struct io_datagram *d, uint32_t n)
 {
 	struct fixture_io *x = container_of(io, struct fixture_io, io);
 
+	x->n_recvs++;
 	cr_assert(le(u32, x->n_datagrams, n));
 	n = x->n_datagrams;
 	memcpy(d, x->datagram, n * sizeof(*d));
@@ -43,6 +44,7 @@ static uint32_t io_read(struct io *io, struct io_packet *p, uint32_t n)
 {
 	struct fixture_io *x = container_of(io, struct fixture_io, io);
 
+	x->n_reads++;
 	cr_assert(le(u32, x->n_packets, n));
 	n = x->n_packets;
 	memcpy(p, x->packet, n * sizeof(*p));
@@ -71,6 +73,7 @@ static void io_send(struct io *io, struct io_send *s, uint32_t n)
 					      .len = s[i].len,
 					      .segment_len = s[i].segment_len,
 					      .tos = s[i].tos,
+					      .call = x->n_send_calls,
 					      .to = *s[i].to };
 		memcpy(out->data, s[i].data, s[i].len);
 	}
@@ -86,6 +89,7 @@ static void io_write(struct io *io, struct io_write *w, uint32_t n)
 {
 	struct fixture_io *x = container_of(io, struct fixture_io, io);
 
+	x->n_write_calls++;
 	for (uint32_t i = 0; i < n; i++) {
 		w[i].result = is_super_packet(&w[i]) ? x->write_error : x->single_write_error;
 		if (w[i].result < 0)
@@ -93,7 +97,8 @@ static void io_write(struct io *io, struct io_write *w, uint32_t n)
 		cr_assert(lt(u32, x->n_writes, FIXTURE_MAX_WRITES));
 		struct fixture_write *out = &x->write[x->n_writes++];
 		*out = (struct fixture_write){ .data = malloc(FIXTURE_MAX_LEN),
-					       .n_iov = w[i].n_iov };
+					       .n_iov = w[i].n_iov,
+					       .call = x->n_write_calls };
 		for (uint32_t k = 0; k < w[i].n_iov; k++) {
 			memcpy(out->data + out->len, w[i].iov[k].iov_base, w[i].iov[k].iov_len);
 			out->len += (uint32_t)w[i].iov[k].iov_len;
@@ -196,6 +201,7 @@ void fixture_forget(struct fixture_io *io)
 	io->n_sends = 0;
 	io->n_send_calls = 0;
 	io->n_writes = 0;
+	io->n_write_calls = 0;
 }
 
 static void discard(void *ctx, struct note note)

@@ -25,12 +25,14 @@ struct fixture_send {
 	uint8_t *data; /* a copy */
 	uint32_t len, segment_len;
 	uint8_t tos;
+	uint32_t call; /* of send_burst(), from 1 on */
 	struct endpoint to;
 };
 
 struct fixture_write {
 	uint8_t *data; /* a copy of all pieces */
 	uint32_t len, n_iov;
+	uint32_t call; /* of write_burst(), from 1 on */
 };
 
 struct fixture_io {
@@ -44,7 +46,8 @@ struct fixture_io {
 	struct fixture_send send[FIXTURE_MAX_SENDS];
 	uint32_t n_sends, n_send_calls;
 	struct fixture_write write[FIXTURE_MAX_WRITES];
-	uint32_t n_writes;
+	uint32_t n_writes, n_write_calls;
+	uint32_t n_reads, n_recvs; /* bursts asked for */
 	/* failures */
 	int send_error;         /* for all; */
 	int source_error;       /* for what has a sticky source; */
