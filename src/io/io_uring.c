@@ -125,11 +125,16 @@ static void read_single(struct io_uring_engine *e)
 /* Where system calls are cheap. They show at once that there is nothing more. */
 static void read_by_calls(struct io_uring_engine *e, uint32_t n)
 {
+	uint32_t len = 0;
+
 	e->tun_ready = false;
 	e->read_ran_dry = false;
 	for (uint32_t i = slots_n_ready(&e->reads); i < n && e->reads.n_free > 0; i++) {
 		read_single(e);
 		if (e->read_ran_dry)
+			break;
+		len += e->reads.filled[e->reads.n_filled - 1].len;
+		if (len + IO_MAX_DATAGRAM > e->budget) /* sizes changed faster than their mean */
 			break;
 	}
 }
@@ -184,10 +189,13 @@ static uint32_t uring_read_burst(struct io *io, struct io_packet *p, uint32_t n)
 	if (e->tun_ready)
 		read_tun(e, n);
 
-	uint32_t n_out = 0;
+	uint32_t n_out = 0, len = 0;
 	n = MIN(n, (uint32_t)MAX_READS);
-	while (n_out < n && slots_n_ready(&e->reads) > 0) {
+	/* The rest, if so many bytes came at once, is the next burst's. */
+	while (n_out < n && slots_n_ready(&e->reads) > 0 &&
+	       len + slots_next_len(&e->reads) <= e->budget) {
 		struct filled f = slots_hand_out(&e->reads);
+		len += f.len;
 		mean_add(&e->read_mean_len, f.len);
 		io_packet_set(&p[n_out++], packet_at(e, f.id), f.len, e->vnet_len);
 	}

@@ -134,6 +134,12 @@ static inline uint32_t slots_n_ready(const struct slots *s)
 	return (uint32_t)s->n_filled - s->first;
 }
 
+/* Bytes in the next buffer to hand out; there is one. */
+static inline uint32_t slots_next_len(const struct slots *s)
+{
+	return s->filled[s->first].len;
+}
+
 static inline struct filled slots_hand_out(struct slots *s)
 {
 	struct filled f = s->filled[s->first++];
