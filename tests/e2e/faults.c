@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Preloaded into the daemon: a kernel that refuses offloads while the daemon runs. UDP_SEGMENT sends fail
- * with E2E_GSO_ERROR, writes of super-packets to the TUN with E2E_TUN_ERROR, both numbers of errno.h.
+/* Preloaded into the daemon: a kernel that refuses offloads.
+ * While the daemon runs: UDP_SEGMENT sends fail with E2E_GSO_ERROR, writes of super-packets to the TUN
+ * with E2E_TUN_ERROR, both numbers of errno.h.
+ * From the start: E2E_NO_OPTION="LEVEL OPTION ERROR", a setsockopt(); E2E_NO_OFFLOAD="MASK ERROR", the
+ * TUNSETOFFLOAD with any of these bits; E2E_NO_QUEUES="ERROR", the TUNSETIFF with IFF_MULTI_QUEUE.
  * Nothing else changes. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
 #include <linux/udp.h>
 #include <linux/virtio_net.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -138,4 +146,52 @@ int io_uring_submit_and_get_events(struct io_uring *ring)
 			refuse(sqe, error);
 	}
 	return real(ring);
+}
+
+/* -- from the start ------------------------------------------------------------------------------ */
+
+int setsockopt(int fd, int level, int option, const void *value, socklen_t len)
+{
+	static int (*real)(int, int, int, const void *, socklen_t);
+	const char *text = getenv("E2E_NO_OPTION");
+	int refused_level, refused_option, error;
+
+	if (!real)
+		real = next("setsockopt");
+	if (!text || sscanf(text, "%d %d %d", &refused_level, &refused_option, &error) != 3 ||
+	    level != refused_level || option != refused_option)
+		return real(fd, level, option, value, len);
+	errno = error;
+	return -1;
+}
+
+/* The errno.h number with which an ioctl shall fail; 0 = it shall not. */
+static int ioctl_error(unsigned long request, void *arg)
+{
+	const char *offload = getenv("E2E_NO_OFFLOAD");
+	unsigned mask;
+	int error = 0;
+
+	if (request == TUNSETOFFLOAD && offload && sscanf(offload, "%u %d", &mask, &error) == 2)
+		return (uintptr_t)arg & mask ? error : 0;
+	if (request == TUNSETIFF && ((struct ifreq *)arg)->ifr_flags & IFF_MULTI_QUEUE)
+		return error_of("E2E_NO_QUEUES");
+	return 0;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	static int (*real)(int, unsigned long, ...);
+	va_list ap;
+
+	va_start(ap, request);
+	void *arg = va_arg(ap, void *);
+	va_end(ap);
+	if (!real)
+		real = next("ioctl");
+	int error = ioctl_error(request, arg);
+	if (!error)
+		return real(fd, request, arg);
+	errno = error;
+	return -1;
 }

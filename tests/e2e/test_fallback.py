@@ -11,7 +11,7 @@ import resource
 import time
 
 from lib import confine, netns, report, traffic
-from lib.gateway import Gateway, one_of_everything, status
+from lib.gateway import Gateway, faulty_kernel, one_of_everything, status
 from lib.report import case, check, equal
 from lib.tunnel import Tunnel
 
@@ -49,17 +49,9 @@ for _engine in ENGINES:
 
 # Refusals while running
 
-def faults_library():
-    build = os.path.dirname(os.path.realpath(netns.ringtun_bin()))
-    return os.path.realpath(os.path.join(build, "../../tests/e2e/libe2e_faults.so"))
-
-
 def refused(engine, error):
     def run(lab):
-        if not os.path.exists(faults_library()):
-            report.skip(f"no {faults_library()}")
-        env = {"LD_PRELOAD": faults_library(), "E2E_GSO_ERROR": error, "E2E_TUN_ERROR": error,
-               "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+        env = faulty_kernel(E2E_GSO_ERROR=error, E2E_TUN_ERROR=error)
         args = ("--verbose", "--io", engine, "--threads=2")
         g = Gateway(lab, args, args, env_a=env, env_b=env)
         one_of_everything(g)

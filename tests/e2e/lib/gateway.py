@@ -4,6 +4,7 @@ packets on their way with the kernel's view of their offloads."""
 
 import contextlib
 import json
+import os
 import random
 import socket
 import struct
@@ -108,6 +109,16 @@ class Capture:
         errors = [p.error() for p in packets]
         check(not any(errors), f"{sum(map(bool, errors))} of {len(errors)} packets:"
               f" {next(filter(None, errors), None)}")
+
+
+def faulty_kernel(**faults):
+    """The environment of a daemon whose kernel refuses offloads (faults.c)."""
+    build = os.path.dirname(os.path.realpath(netns.ringtun_bin()))
+    library = os.path.realpath(os.path.join(build, "../../tests/e2e/libe2e_faults.so"))
+    if not os.path.exists(library):
+        report.skip(f"no {library}")
+    return {"LD_PRELOAD": library, **faults,
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 
 
 def status(end):
