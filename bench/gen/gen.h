@@ -18,6 +18,9 @@ enum {
 };
 #define GEN_MARKER_GAP_NS(i) ((20 * NSEC_PER_MSEC) << (i))
 
+/* By what "send" hands its datagrams to the kernel. */
+enum gen_via { GEN_VIA_AUTO, GEN_VIA_SOCKET, GEN_VIA_PACKET, GEN_VIA_N };
+
 struct gen_options {
 	struct sockaddr_in6 address; /* of the receiving side; IPv4 is in there as sockaddr_in */
 	double rate;                 /* datagrams per second; 0 = no limit */
@@ -29,6 +32,7 @@ struct gen_options {
 	uint32_t rcvbuf;
 	int cpu; /* -1 = any */
 	bool gro, kernel_timestamps, per_flow;
+	enum gen_via via;
 };
 
 /* Roles. They print their result and return an exit status. */

@@ -43,6 +43,7 @@ static const struct option_spec specs[] = {
 	{ "port",       S | R | T | E, OPTION_OTHER,   0, 1, 65535 },
 	{ "size",       S | T,         OPTION_OTHER,   0, 0, 0 },
 	{ "timestamps", R,             OPTION_OTHER,   0, 0, 0 },
+	{ "via",        S,             OPTION_OTHER,   0, 0, 0 },
 	{ "rate",       S | T,         OPTION_DOUBLE,  AT(rate), 0, 1e9 },
 	{ "duration",   S | T,         OPTION_SECONDS, AT(duration_ns), 0.001, DAY_SEC },
 	{ "warm-up",    S | T,         OPTION_SECONDS, AT(warm_up_ns), 0, DAY_SEC },
@@ -155,6 +156,21 @@ static bool parse_sizes(struct gen_options *o, const char *text)
 	return false;
 }
 
+static bool parse_via(struct gen_options *o, const char *text)
+{
+	static const char *const names[GEN_VIA_N] = {
+		[GEN_VIA_AUTO] = "auto", [GEN_VIA_SOCKET] = "socket", [GEN_VIA_PACKET] = "packet"
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			o->via = (enum gen_via)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool parse_other(struct gen_options *o, uint16_t *port, const char *name, const char *value)
 {
 	double v;
@@ -172,6 +188,8 @@ static bool parse_other(struct gen_options *o, uint16_t *port, const char *name,
 		return o->kernel_timestamps || strcmp(value, "user") == 0 ||
 		       refuse(name, value, "neither kernel nor user");
 	}
+	if (strcmp(name, "via") == 0)
+		return parse_via(o, value) || refuse(name, value, "not auto, socket or packet");
 	if (!parse_number(&v, value, 1, 65535) || v != floor(v))
 		return refuse(name, value, "a port is 1 - 65535");
 	*port = (uint16_t)v;
@@ -213,6 +231,8 @@ static bool check(const struct gen_options *o, enum gen_role role)
 		why = "--segments needs datagrams of one size";
 	else if (o->segments * o->size[0] > WIRE_MAX_DATAGRAM)
 		why = "--segments times --size is more than 65507 bytes";
+	else if (o->segments > 1 && o->via == GEN_VIA_PACKET)
+		why = "--segments is for UDP sockets";
 	if (why)
 		(void)fprintf(stderr, "ringtun-bench-gen: %s\n", why);
 	return !why;

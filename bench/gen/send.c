@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* The role "send": datagrams at a constant rate, many to a system call. Memory is laid out once;
- * per datagram only the header is written. */
+ * per datagram only headers are written. */
 #include <errno.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -14,13 +14,16 @@
 #include "base/cleanup.h"
 #include "gen.h"
 #include "pacer.h"
+#include "packet.h"
+#include "path.h"
 #include "report.h"
 #include "socket.h"
 #include "wire.h"
 
 /* A flow sends what one system call holds, then the next flow's turn comes. */
 struct flow {
-	int fd;
+	int fd; /* UDP; also what the end markers take, and errors come to */
+	struct packet_head head;
 	uint64_t n_measured;
 	uint64_t n_warm_up;
 };
@@ -33,7 +36,11 @@ struct phase {
 struct sender {
 	const struct gen_options *o;
 	struct flow *flows;
-	uint8_t *memory; /* a slot of slot_len for each message */
+	int packet_fd;           /* what sends for all flows; -1 = their UDP sockets do */
+	const char *why_socket;  /* instead of the packet socket; NULL = asked for */
+	struct sockaddr_ll link; /* where the packet socket sends to */
+	size_t head_len;         /* of the packet socket's headers, in front of each datagram */
+	uint8_t *memory;         /* a slot of slot_len for each message */
 	size_t slot_len;
 	struct mmsghdr msgs[GEN_MAX_BATCH];
 	struct iovec iov[GEN_MAX_BATCH];
@@ -49,6 +56,7 @@ static void finish(struct sender *s)
 {
 	for (uint32_t i = 0; s->flows && i < s->o->flows; i++)
 		close_fdp(&s->flows[i].fd);
+	close_fdp(&s->packet_fd);
 	free(s->flows);
 	free(s->memory);
 }
@@ -73,39 +81,96 @@ static size_t size_max(const struct gen_options *o)
 	return max;
 }
 
-/* -errno on failure; finish() in any case. */
-static int init(struct sender *s, const struct gen_options *o)
+/* NULL, or why it can not be. */
+static const char *open_packet_socket(struct sender *s)
 {
-	*s = (struct sender){ .o = o, .slot_len = size_max(o) * o->segments };
-	if (getrandom(&s->run, sizeof(s->run), 0) != sizeof(s->run))
-		return -errno;
-	s->flows = calloc(o->flows, sizeof(*s->flows));
-	s->memory = calloc(GEN_MAX_BATCH, s->slot_len);
-	if (!s->flows || !s->memory)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < o->flows; i++)
-		s->flows[i].fd = -1;
+	const struct gen_options *o = s->o;
+	bool is_v6 = o->address.sin6_family == AF_INET6;
+	struct path path;
+
+	if (o->segments > 1)
+		return "UDP_SEGMENT is for UDP sockets";
+	const char *why = path_find(&path, &o->address);
+	if (why)
+		return why;
+	if (size_max(o) + packet_overhead(is_v6) > path.mtu)
+		return "a datagram is larger than the MTU";
+	int fd = packet_open(&s->link, &path, is_v6);
+	if (fd < 0)
+		return strerror(-fd);
+	s->packet_fd = fd;
 	for (uint32_t i = 0; i < o->flows; i++) {
-		int fd = socket_connect(o);
+		int r = packet_init_head(&s->flows[i].head, &path, s->flows[i].fd);
+		if (r < 0)
+			return strerror(-r);
+	}
+	s->head_len = s->flows[0].head.len;
+	return NULL;
+}
+
+/* False, with a line on stderr, if it must be the packet socket but can not. */
+static bool choose_socket(struct sender *s)
+{
+	if (s->o->via == GEN_VIA_SOCKET)
+		return true;
+	s->why_socket = open_packet_socket(s);
+	if (!s->why_socket)
+		return true;
+	close_fdp(&s->packet_fd);
+	s->packet_fd = -1;
+	if (s->o->via == GEN_VIA_AUTO)
+		return true;
+	(void)fprintf(stderr, "ringtun-bench-gen: sending by a packet socket: %s\n", s->why_socket);
+	return false;
+}
+
+/* -errno on failure. */
+static int open_flows(struct sender *s)
+{
+	s->flows = calloc(s->o->flows, sizeof(*s->flows));
+	if (!s->flows)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->o->flows; i++)
+		s->flows[i].fd = -1;
+	for (uint32_t i = 0; i < s->o->flows; i++) {
+		int fd = socket_connect(s->o);
 		if (fd < 0)
 			return fd;
 		s->flows[i].fd = fd;
 	}
+	return 0;
+}
+
+/* -errno on failure. */
+static int lay_out_messages(struct sender *s)
+{
+	const struct gen_options *o = s->o;
+
+	s->slot_len = s->head_len + size_max(o) * o->segments;
+	s->memory = calloc(GEN_MAX_BATCH, s->slot_len);
+	if (!s->memory)
+		return -ENOMEM;
 	if (o->segments > 1)
 		set_segment_size(s);
 	for (unsigned i = 0; i < GEN_MAX_BATCH; i++) {
+		struct msghdr *h = &s->msgs[i].msg_hdr;
+
 		s->iov[i] = (struct iovec){ .iov_base = s->memory + i * s->slot_len };
-		s->msgs[i].msg_hdr = (struct msghdr){ .msg_iov = &s->iov[i], .msg_iovlen = 1 };
+		*h = (struct msghdr){ .msg_iov = &s->iov[i], .msg_iovlen = 1 };
 		if (o->segments > 1) {
-			s->msgs[i].msg_hdr.msg_control = s->control;
-			s->msgs[i].msg_hdr.msg_controllen = sizeof(s->control);
+			h->msg_control = s->control;
+			h->msg_controllen = sizeof(s->control);
+		}
+		if (s->packet_fd >= 0) {
+			h->msg_name = &s->link;
+			h->msg_namelen = sizeof(s->link);
 		}
 	}
 	return 0;
 }
 
-/* Writes the headers of @n datagrams from w->seq on. Returns the number of messages. */
-static unsigned fill(struct sender *s, struct wire *w, uint32_t n)
+/* Writes the headers of @n datagrams of @f from w->seq on. Returns the number of messages. */
+static unsigned fill(struct sender *s, struct flow *f, struct wire *w, uint32_t n)
 {
 	const struct gen_options *o = s->o;
 	uint32_t n_msgs = 0;
@@ -115,15 +180,51 @@ static unsigned fill(struct sender *s, struct wire *w, uint32_t n)
 		uint32_t n_segments = MIN(n, o->segments);
 		uint8_t *slot = s->iov[n_msgs].iov_base;
 
+		if (s->packet_fd >= 0)
+			packet_write_head(&f->head, slot, size);
 		for (uint32_t i = 0; i < n_segments; i++) {
-			wire_store(slot + i * size, w);
+			wire_store(slot + s->head_len + i * size, w);
 			w->seq++;
 		}
-		s->iov[n_msgs++].iov_len = (size_t)n_segments * size;
+		s->iov[n_msgs++].iov_len = s->head_len + (size_t)n_segments * size;
 		s->next_size = (s->next_size + 1) % o->n_sizes;
 		n -= n_segments;
 	}
 	return n_msgs;
+}
+
+/* Why the packet socket took a part only: there is no other way to learn it. */
+static int partial_error(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLOUT) ? ENOBUFS : EAGAIN;
+}
+
+/* Returns how many messages the kernel took; *@ret_error is set if it refused the next one. A queue
+ * below the packet socket that is full makes an error of it, unlike with a UDP socket: for both, the
+ * datagram was sent and is lost on the way. */
+static unsigned transmit(struct sender *s, const struct flow *f, unsigned n_msgs, int *ret_error)
+{
+	bool is_packet = s->packet_fd >= 0;
+	int fd = is_packet ? s->packet_fd : f->fd;
+	unsigned done = 0;
+
+	while (done < n_msgs) {
+		int n = sendmmsg(fd, s->msgs + done, n_msgs - done, 0);
+		int error = n < 0 ? errno : 0;
+		s->system_calls++;
+		done += n > 0 ? (unsigned)n : 0;
+		if (is_packet && n > 0 && done < n_msgs)
+			error = partial_error(fd);
+		if (is_packet && error == ENOBUFS) {
+			done++;
+			continue;
+		}
+		*ret_error = error;
+		break;
+	}
+	return done;
 }
 
 /* Sends @n datagrams in one call. What the kernel refuses is given up: its numbers are used for the
@@ -139,20 +240,19 @@ static void send_batch(struct sender *s, enum wire_kind kind, uint32_t n, struct
 			  .flow = s->next_flow,
 			  .seq = *next,
 			  .sent_ns = now };
+	int error = 0;
 
-	unsigned n_msgs = fill(s, &w, n);
-	int n_sent = sendmmsg(f->fd, s->msgs, n_msgs, 0);
-	s->system_calls++;
-	if (n_sent < 0)
-		s->last_error = errno;
+	unsigned n_sent = transmit(s, f, fill(s, f, &w, n), &error);
+	if (error)
+		s->last_error = error;
 	uint64_t taken = 0;
-	for (int i = 0; i < n_sent; i++) {
+	for (unsigned i = 0; i < n_sent; i++) {
 		taken += MIN(s->o->segments, n - taken);
-		phase->bytes += s->iov[i].iov_len;
+		phase->bytes += s->iov[i].iov_len - s->head_len;
 	}
 	*next += taken;
 	phase->sent += taken;
-	s->errors += n_sent < 0 && errno == EINTR ? 0 : n - taken;
+	s->errors += error == EINTR ? 0 : n - taken;
 	s->next_flow = (s->next_flow + 1) % s->o->flows;
 }
 
@@ -247,6 +347,8 @@ static int report(const struct sender *s, const struct phase *warm_up, const str
 	report_u64("batch", p->batch);
 	report_u64("segments", o->segments);
 	report_u64("flows", o->flows);
+	report_string("via", s->packet_fd >= 0 ? "packet" : "socket");
+	report_string("why_socket", s->why_socket);
 	(void)fprintf(stderr,
 		      "sent %llu datagrams in %.3f s: %.0f/s (asked: %.0f), %llu refused, "
 		      "%llu skipped, at most %.0f us late\n",
@@ -257,18 +359,33 @@ static int report(const struct sender *s, const struct phase *warm_up, const str
 	return report_end();
 }
 
+/* False, with a line on stderr, on failure; finish() in any case. */
+static bool init(struct sender *s, const struct gen_options *o)
+{
+	*s = (struct sender){ .o = o, .packet_fd = -1 };
+	int r = getrandom(&s->run, sizeof(s->run), 0) == sizeof(s->run) ? 0 : -errno;
+	if (r == 0)
+		r = open_flows(s);
+	if (r == 0) {
+		if (!choose_socket(s))
+			return false;
+		r = lay_out_messages(s);
+	}
+	errno = -r;
+	if (r < 0)
+		(void)gen_fail("opening the socket");
+	return r == 0;
+}
+
 int gen_send(const struct gen_options *o)
 {
 	struct sender s;
 	struct pacer p = { .rate = o->rate, .spin_ns = o->spin_ns, .batch = choose_batch(o) };
 	struct phase warm_up = { 0 };
 
-	int r = init(&s, o);
-	if (r < 0) {
-		errno = -r;
-		r = gen_fail("opening the socket");
+	if (!init(&s, o)) {
 		finish(&s);
-		return r;
+		return EXIT_FAILURE;
 	}
 	if (o->warm_up_ns)
 		warm_up = run_phase(&s, WIRE_WARM_UP, &p, o->warm_up_ns);
@@ -276,7 +393,7 @@ int gen_send(const struct gen_options *o)
 	s.system_calls = 0;
 	struct phase measured = run_phase(&s, WIRE_MEASURED, &p, o->duration_ns);
 	send_end_markers(&s);
-	r = report(&s, &warm_up, &measured, &p);
+	int r = report(&s, &warm_up, &measured, &p);
 	finish(&s);
 	return r;
 }

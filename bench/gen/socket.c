@@ -27,16 +27,22 @@ static void set_buffer(int fd, int force_option, int option, uint32_t bytes)
 		(void)setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value));
 }
 
-static int open_udp(const struct gen_options *o)
+void socket_set_sending(int fd)
 {
 	/* A call that waits looks at the clock and at signals ten times a second. */
 	static const struct timeval slice = { .tv_usec = 100000 };
+
+	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof(slice));
+}
+
+static int open_udp(const struct gen_options *o)
+{
 	int fd = socket(o->address.sin6_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER);
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof(slice));
+	socket_set_sending(fd);
 	return fd;
 }
 

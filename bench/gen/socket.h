@@ -6,6 +6,9 @@
 
 #include "gen.h"
 
+/* A large send buffer, and no call that waits for long. */
+void socket_set_sending(int fd);
+
 /* Connected to o->address. -errno on failure. */
 MUST_CHECK int socket_connect(const struct gen_options *o);
 

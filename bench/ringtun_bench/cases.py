@@ -144,7 +144,8 @@ class UdpLossless(UdpCase):
         meters = {}
 
         def trial(pps):
-            point, meters[pps] = generator.udp(network, self.size, pps, options.trial_seconds)
+            point, meters[pps] = generator.udp(network, self.size, pps, options.trial_seconds,
+                                                via=options.sender)
             network.check_alive()
             return point
         found = lossless(trial, memory.get("start", START_PPS), options.loss, options.resolution,
@@ -172,7 +173,8 @@ class UdpOverload(UdpCase):
         return options.seconds + generator.OVERHEAD_SEC
 
     def measure(self, network, options, memory):
-        point, meter = generator.udp(network, self.size, 0, options.seconds, self.n_segments)
+        point, meter = generator.udp(network, self.size, 0, options.seconds, self.n_segments,
+                                     options.sender)
         return self.measurement(point, meter)
 
 

@@ -9,8 +9,8 @@ import signal
 import sys
 import time
 
-from . import (VERSION, cases, compare, document, html, implementations, lab, merge, micro, null_build,
-               percase, plots, profile, results_md, table, targets)
+from . import (VERSION, cases, compare, document, generator, html, implementations, lab, merge, micro,
+               null_build, percase, plots, profile, results_md, table, targets)
 from .errors import (EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_REGRESSION, EXIT_USAGE, BenchError,
                      Stopped, UsageError)
 from .progress import Progress
@@ -79,6 +79,9 @@ def add_tunnel(commands):
                    help="how exactly the lossless rate is searched (default %(default)s)")
     p.add_argument("--repeats", type=int, choices=range(4), default=1, metavar="N",
                    help="how often a lossy trial of a search is repeated before it counts (default 1)")
+    p.add_argument("--sender", choices=generator.SENDERS, default="auto", help="what sends datagrams: "
+                   "a packet socket, which costs less, or UDP sockets; auto (default): the former, where "
+                   "it can be had")
     p.add_argument("--pause", type=float, default=0.2, metavar="SEC", help="rest before each trial")
     p.add_argument("--merge", action="store_true", help="keep the cases that the file of --json has "
                    "from earlier runs of the same programs, replacing those measured now")
@@ -209,7 +212,8 @@ def stoppable():
 
 
 def option_values(options):
-    values = {k: getattr(options, k) for k in ("loss", "resolution", "repeats", "pause", "quick")}
+    values = {k: getattr(options, k) for k in ("loss", "resolution", "repeats", "sender", "pause",
+                                               "quick")}
     return values | {k: getattr(options, k).describe() for k in percase.OPTIONS}
 
 

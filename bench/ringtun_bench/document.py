@@ -73,6 +73,11 @@ def warnings(found, cases, trials, wide):
     if short:
         lines.append("the load generator reached its own limit before the first loss, the true rate is "
                      f"higher: {', '.join(short[:6])}{' and others' if len(short) > 6 else ''}")
+    mixed = [c["name"] for c in cases if len(
+        {t["detail"].get("sent_via", "") for r in c["results"] for t in r["trials"]}) > 1]
+    if mixed:
+        lines.append("some datagrams were sent by packet sockets and some by UDP sockets, which cost more, "
+                     f"in the cases {', '.join(mixed)}")
     if found["frequency_change"] > FREQUENCY_LIMIT:
         lines.append(f"the CPU frequency changed by {found['frequency_change']:.0%} between trials")
     return lines

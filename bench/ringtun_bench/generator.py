@@ -19,6 +19,7 @@ LINGER_SEC = 0.1    # what comes later than so long after the end markers of its
 OVERHEAD_SEC = 0.5  # of a trial: start, warm-up, end markers, stragglers
 SLACK_SEC = 15
 MAX_SEGMENTS, MAX_BYTES = 64, 65000
+SENDERS = ("auto", "packet", "socket")
 
 
 def n_segments(size):
@@ -64,15 +65,17 @@ def received_result(process, grace=LINGER_SEC + 1.5):
     return result(process, f"{PROGRAM} recv", SLACK_SEC)
 
 
-def udp(network, size, pps, seconds, segments=1):
-    """Datagrams from a to b at @pps (0 = as fast as the sender can). Returns (Point, meter)."""
+def udp(network, size, pps, seconds, segments=1, via="auto"):
+    """Datagrams from a to b at @pps (0 = as fast as the sender can), sent @via one of SENDERS. Returns
+    (Point, meter)."""
+    via = "socket" if segments > 1 else via
     limit = WARM_UP_SEC + seconds + SLACK_SEC
     with network.meter() as meter:
         with receiver(network.b, "recv", "--limit", f"{limit:g}", "--linger", LINGER_SEC) as process:
             sender = network.a.start(
                 helpers.find(PROGRAM), "send", "--to", ADDRESS_B, "--rate", f"{pps:g}",
                 "--duration", f"{seconds:g}", "--warm-up", WARM_UP_SEC, "--size", size,
-                "--segments", segments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                "--segments", segments, "--via", via, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             sent = result(sender, f"{PROGRAM} send", limit + SLACK_SEC)
             received = received_result(process)
     return point(pps, sent, received), meter
@@ -90,6 +93,8 @@ def point(pps, sent, received):
     extra["all_bytes"] = received["bytes"] + round(warm_up * mean_size)
     extra["sender_late_us"] = sent["late_max_us"]
     extra["send_errors"] = sent["send_errors"]
+    if "via" in sent:
+        extra["sent_via"] = sent["via"]
     if received["delay_ns"]["count"]:
         extra["delay_us"] = {f"p{p}": v / 1e3
                              for p, v in received["delay_ns"]["percentiles"].items()}

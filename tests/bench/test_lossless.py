@@ -19,7 +19,8 @@ IP_UDP_ETHERNET = 20 + 8 + 14  # what tc counts on a veth besides the payload
 # beside a trial; and a sender that was held up sends twice the rate for a while, so not too small.
 TRIAL_SEC = 2
 QUEUE_SEC = 0.02
-OPTIONS = types.SimpleNamespace(trial_seconds=TRIAL_SEC, loss=0.001, resolution=0.01, repeats=1)
+OPTIONS = types.SimpleNamespace(trial_seconds=TRIAL_SEC, loss=0.001, resolution=0.01, repeats=1,
+                                sender="auto")
 ATTEMPTS = 2
 
 
