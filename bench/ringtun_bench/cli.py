@@ -89,8 +89,8 @@ def add_tunnel(commands):
                    "without a complete result there")
     p.add_argument("--null", metavar="COMMAND", help="the daemon of --impl null")
     p.add_argument("--build-null", action="store_true", help="build the daemon of --impl null")
-    p.add_argument("--profile", action="store_true", help="flame graphs by perf, in the report")
-    p.add_argument("--profile-dir", metavar="DIR", help="also keep folded stacks there")
+    p.add_argument("--profile", action="store_true", help="flame graphs by perf, in the report of --html")
+    p.add_argument("--profile-dir", metavar="DIR", help="profile, and keep the folded stacks there")
     p.add_argument("--targets", metavar="FILE", help="judge the run by figures set beforehand")
     p.add_argument("--picture", metavar="FILE", help="one picture of the result (.svg or .png)")
     add_outputs(p)
@@ -236,6 +236,9 @@ def prepare(options):
     """What a run needs of the command line: (cases, targets, old results, implementations)."""
     selected_targets = targets.load(options.targets) if options.targets else []
     old = document.read(options.compare) if options.compare else None
+    options.profile = options.profile or bool(options.profile_dir)
+    if options.profile and not (options.html or options.profile_dir):
+        raise UsageError("--profile needs --html FILE or --profile-dir DIR for what it finds")
     chosen = chosen_implementations(options)
     if options.quick:
         quick_defaults(options, len(chosen))
@@ -294,13 +297,14 @@ def run_tunnel(options, argv):
 
 # Output, common to all
 
-def flames(profiles, options):
-    drawn = []
+def write_folded(profiles, directory):
     for case, name, stacks in profiles:
-        if options.profile_dir:
-            profile.write_folded(stacks, os.path.join(options.profile_dir, f"{case}-{name}.folded"))
-        drawn.append((f"{case}, {name}", profile.flame(stacks, f"{name}, {case}")))
-    return drawn
+        profile.write_folded(stacks, os.path.join(directory, f"{case}-{name}.folded"))
+
+
+def flames(profiles):
+    return [(f"{case}, {name}", profile.flame(stacks, f"{name}, {case}"))
+            for case, name, stacks in profiles]
 
 
 def output(doc, options, old, profiles=()):
@@ -333,9 +337,11 @@ def writers(doc, options, rows, profiles):
         yield lambda: results_md.update(options.markdown, doc)
     if getattr(options, "picture", None) and doc["kind"] == "tunnel":
         yield lambda: plots.save(plots.picture(doc), options.picture)
+    if profiles and options.profile_dir:
+        yield lambda: write_folded(profiles, options.profile_dir)
     if options.html:
         yield lambda: html.write(options.html, html.page(
-            doc, rows, flames(profiles, options) if profiles else ()))
+            doc, rows, flames(profiles)))
 
 
 def run_measurements(options, argv):

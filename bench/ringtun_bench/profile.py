@@ -2,7 +2,9 @@
 """Flame graphs of the daemons by perf: one more trial of a case with perf attached, after all rounds,
 so that no figure is measured under a profiler."""
 
+import contextlib
 import os
+import select
 import shutil
 import subprocess
 
@@ -10,6 +12,7 @@ from . import plots
 from .errors import BenchError
 
 HERTZ = 499
+READY_SEC = 20
 MIN_SHARE = 0.002  # narrower frames are left out of the picture
 MAX_DEPTH = 48
 FRAME_COLOURS = ("#e8743b", "#f0975b", "#f4b183", "#e05d2f", "#f6c28b")
@@ -21,11 +24,24 @@ def check():
 
 
 def record(network, path):
-    """Starts perf on the daemons of a network; the caller ends it by stop()."""
+    """Starts perf on the daemons of a network, and returns when it records; the caller ends it by
+    stop(). What runs for a second only would be over before a busy machine has perf ready."""
     pids = ",".join(map(str, network.daemon_pids()))
+    (control, to_perf), (from_perf, answer) = os.pipe(), os.pipe()
     # cpu-clock: also where a virtual machine has no hardware counters
-    return network.lab.start(["perf", "record", "-q", "-e", "cpu-clock", "-F", HERTZ, "-g", "-p", pids,
-                              "-o", path], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = network.lab.start(
+        ["perf", "record", "-q", "-e", "cpu-clock", "-F", HERTZ, "-g", "-p", pids, "-o", path, "--delay=-1",
+         f"--control=fd:{control},{answer}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(control, answer))
+    os.close(control)
+    os.close(answer)
+    process.pipes = os.fdopen(to_perf, "wb", 0), os.fdopen(from_perf, "rb", 0)
+    with contextlib.suppress(BrokenPipeError):
+        process.pipes[0].write(b"enable\n")
+    # Its end, too, makes the other pipe readable.
+    if not select.select([from_perf], [], [], READY_SEC)[0] or b"ack" not in process.pipes[1].read(16):
+        raise BenchError("perf", stop(process).strip()[-300:] or "it does not begin to record")
+    return process
 
 
 def stop(process):
@@ -35,6 +51,9 @@ def stop(process):
     except subprocess.TimeoutExpired:
         process.kill()
         raise BenchError("perf", "no end after SIGTERM") from None
+    finally:
+        for pipe in process.pipes:  # perf records nothing once they are closed
+            pipe.close()
     return err
 
 
@@ -112,6 +131,9 @@ def flame(stacks, title):
 
 def write_folded(stacks, path):
     """In the form that flamegraph.pl, inferno and speedscope read."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path, "w") as f:
-        f.writelines(f"{stack} {count}\n" for stack, count in sorted(stacks.items()))
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "w") as f:
+            f.writelines(f"{stack} {count}\n" for stack, count in sorted(stacks.items()))
+    except OSError as e:
+        raise BenchError("writing stacks", f"{path}: {e.strerror}") from None

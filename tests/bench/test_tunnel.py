@@ -134,6 +134,54 @@ def alternates(directory):
     expect(0.3 < again["ratio"]["ratio"] < 3, f"ratio {again['ratio']}")
 
 
+@check("profiles by the real perf: stacks of both daemons, and flame graphs in the report", timeout=120)
+def profiles(directory):
+    ready()
+    if not shutil.which("perf"):
+        raise Skip("needs perf (package linux-perf)")
+    trial = subprocess.run(["perf", "record", "-q", "-e", "cpu-clock", "-g", "-o",
+                            os.path.join(directory, "trial.data"), "sleep", "0.1"],
+                           capture_output=True, text=True, check=False, timeout=30)
+    if trial.returncode != 0:
+        raise Skip(f"perf may not record here: {trial.stderr.strip()[-200:]}")
+    stacks_dir, page = os.path.join(directory, "stacks"), os.path.join(directory, "r.html")
+    r = run("tunnel", "--impl", ringtun(), "--impl", "raw", "--case", "overload-64,tcp-1", *SHORT,
+            "--profile", "--profile-dir", stacks_dir, "--html", page)
+    if "matplotlib" in r.stderr:
+        raise Skip(r.stderr.strip())
+    expect(r.returncode == 0, f"status {r.returncode}: {r.stderr}")
+    equal(sorted(os.listdir(stacks_dir)), ["overload-64-ringtun.folded", "tcp-1-ringtun.folded"])
+    for name in os.listdir(stacks_dir):
+        with open(os.path.join(stacks_dir, name)) as f:
+            stacks = [(s.split(";"), int(n)) for s, _, n in (line.rpartition(" ") for line in f)]
+        total = sum(n for _, n in stacks)
+        expect(total > 30, f"{name}: only {total} samples in a second under load")
+        deep = sum(n for frames, n in stacks if len(frames) > 4)
+        expect(deep > total / 2, f"{name}: {deep} of {total} samples have a stack")
+        frames = {f for s, _ in stacks for f in s}
+        for wanted in ("chacha", "do_syscall"):
+            expect(any(wanted in f for f in frames), f"{name}: no {wanted} in {sorted(frames)}")
+    with open(page) as f:
+        text = f.read()
+    for title in ("overload-64, ringtun", "tcp-1, ringtun"):
+        expect(title in text, f"no flame graph {title} in the report")
+    expect("tcp-1, raw" not in text, "a flame graph of nobody")
+
+
+@check("a profile that would go nowhere, and one that can not be written")
+def profile_usage(directory):
+    ready()
+    r = run("tunnel", "--impl", "raw", "--case", "overload-64", "--profile")
+    equal(r.returncode, 2)
+    expect("--profile-dir" in r.stderr, r.stderr)
+    if shutil.which("perf"):
+        r = run("tunnel", "--impl", ringtun(), "--case", "overload-64", *SHORT, "--profile-dir",
+                "/proc/nowhere")
+        equal(r.returncode, 1)
+        expect("writing stacks" in r.stderr, r.stderr)
+        expect("overload-64" in r.stdout or "64-byte" in r.stdout, "the other results are lost")
+
+
 # Bad input
 
 @check("an unknown case, a bad number, a bad name: status 2, and nothing is started")
