@@ -6,8 +6,10 @@
 
 /* Two 64-bit lanes. A lane adds up whole words in @all, carries getting lost, and their upper halves
  * in @high. The sum of the lower halves is what remains: all - (high << 32), exactly, as long as it
- * fits 64 bits. Three operations per word and no carry chain; 16 bytes is what every CPU has, and
- * twice as much was not faster (the loads limit it). */
+ * fits 64 bits. Three operations per word and no carry chain; 16 bytes is what every CPU has.
+ * Kernels for AVX2 and AVX-512, chosen at run time, were tried: 12 instead of 17 ns for 1420 bytes, 16
+ * instead of 21 from the outer cache (AMD Zen 5). Twice per packet, that is 0.5 % of what both ends
+ * spend on it. */
 typedef uint64_t lanes __attribute__((vector_size(16)));
 
 struct accumulator {
