@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "packet/checksum.h"
+#include "packet/flow.h"
 #include "packet/gso.h"
 #include "packet/icmp.h"
 #include "packet/ip.h"
@@ -71,6 +72,21 @@ static void try_inner(const uint8_t *data, uint32_t len, uint8_t tos)
 	free(pkt);
 }
 
+/* What routers change on the way changes no flow. */
+static void try_flow(const uint8_t *data, uint32_t len)
+{
+	uint8_t *pkt = copy(data, len);
+	struct ip_view v;
+
+	if (ip_view(&v, pkt, len)) {
+		uint32_t id = flow_id(pkt, len);
+		pkt[v.version == 4 ? 8 : 7] ^= 0x55; /* TTL, hop limit */
+		pkt[1] ^= v.version == 4 ? 0xff : 0x0f;
+		require(flow_id(pkt, len) == id);
+	}
+	free(pkt);
+}
+
 /* Without extension headers, and our own pseudo-header: the checksum must be right. */
 static void check_segment(const uint8_t *hdr, const struct gso_split *s,
 			  const struct gso_segment *g)
@@ -129,6 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	try_icmp(data, (uint32_t)len);
 	try_inner(data, (uint32_t)len, tos);
+	try_flow(data, (uint32_t)len);
 	try_split(&vnet, data, (uint32_t)len);
 	return 0;
 }
