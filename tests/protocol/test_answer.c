@@ -369,6 +369,34 @@ Test(answer, p126_jobs_are_bounded_and_count_as_backlog)
 	cr_assert(eq(u32, c->n_answers, 0));
 }
 
+/* The worker's steps are bounded, so initiations wait in the queue, too, and their mac1 was for the key
+ * of then. */
+Test(answer, p381_key_taken_away_while_initiations_wait_in_the_queue)
+{
+	struct sim_sent x = initiate();
+
+	for (unsigned i = 0; i < DH_POOL_SLOTS + 5; i++)
+		receive(&x);
+	cr_assert(eq(u32, c->queue.n, 5));
+	set_private_key(0);
+	cr_assert(eq(u64, sim_drops(&sim, 1, DROP_HS_INVALID), 0));
+	cr_assert(serve()); /* one ends, and makes room for those in the queue */
+	cr_assert(eq(u32, c->queue.n, 0));
+	cr_assert(eq(u32, c->n_answers, DH_POOL_SLOTS - 1)); /* of the queue none was begun */
+	cr_assert(eq(u64, sim_drops(&sim, 1, DROP_HS_INVALID), 1 + 5));
+	while (serve())
+		;
+	cr_assert(eq(u64, sim_drops(&sim, 1, DROP_HS_INVALID), DH_POOL_SLOTS + 5));
+	cr_assert(eq(u64, n_responses(), 0));
+
+	recover();
+	x = initiate();
+	receive(&x);
+	while (serve())
+		;
+	check_answer_is_good();
+}
+
 Test(answer, responses_keep_their_turn)
 {
 	struct sim_sent x = initiate();
