@@ -18,6 +18,7 @@ enum {
 	MAX_PEER_TEXT = 512, /* names 158, keys 128, numbers 75, endpoint 69 */
 	MAX_ALLOWED_IP_TEXT = 80,
 	MAX_PART = CHUNK_SIZE / 2,
+	MAX_ERRNO_TEXT = 32,
 };
 
 struct uapi_chunk {
@@ -86,6 +87,11 @@ static void text_commit(struct uapi_text *text, const char *end)
 	assert(new_end <= last->room);
 	text->len += new_end - last->end;
 	last->end = new_end;
+}
+
+bool uapi_text_prepare(struct uapi_text *text)
+{
+	return text_reserve(text, MAX_ERRNO_TEXT) != NULL;
 }
 
 void uapi_text_append(struct uapi_text *text, const char *data, size_t len)

@@ -31,6 +31,9 @@ static inline bool uapi_text_failed(const struct uapi_text *text)
 	return text->failed;
 }
 
+/* Takes the memory for a line of `errno` now. False: there is none. */
+MUST_CHECK bool uapi_text_prepare(struct uapi_text *text);
+
 void uapi_text_append(struct uapi_text *text, const char *data, size_t len);
 void uapi_text_append_str(struct uapi_text *text, const char *str);
 

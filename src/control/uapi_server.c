@@ -47,6 +47,7 @@ struct conn {
 	bool is_eof;         /* no more bytes will come */
 	bool is_mute;        /* nobody reads replies any more, what was asked is still done */
 	uint64_t write_deadline_ns; /* NO_DEADLINE while nothing is unsent */
+	uint64_t last_turn_ns; /* when it was accepted, or could last be read, written or served */
 	struct uapi_text out;
 	struct uapi_parser parser;
 	uint32_t in_pos, in_len; /* bytes of in[] that are parsed, and read */
@@ -208,9 +209,11 @@ static bool conn_execute(struct conn *conn)
 	if (server->applying && server->applying != conn)
 		return false;
 
-	int r;
+	int r = -ENOMEM;
 	if (request->op == UAPI_OP_SET) {
-		r = server->handler.set(server->handler.ctx, &request->set);
+		/* No change whose result we could not tell. Kept until all turns are over. */
+		if (conn->is_mute || uapi_text_prepare(&conn->out))
+			r = server->handler.set(server->handler.ctx, &request->set);
 		server->applying = r == -EAGAIN ? conn : NULL;
 		if (r == -EAGAIN)
 			return false;
@@ -264,6 +267,7 @@ static void conn_run(struct conn *conn, uint64_t now_ns)
 	unsigned n_reads = 0, n_transactions = 0;
 
 	list_remove(&conn->waiting);
+	conn->last_turn_ns = now_ns;
 	for (;;) {
 		if (!conn_flush(conn, now_ns)) {
 			conn_watch_or_close(conn, EPOLLOUT);
@@ -295,7 +299,7 @@ static void conn_ready(struct fd_handler *handler, uint32_t events, uint64_t now
 }
 
 /* Owns @fd on success. 0 or -errno. */
-static int server_add_conn(struct uapi_server *server, int fd, bool is_added)
+static int server_add_conn(struct uapi_server *server, int fd, bool is_added, uint64_t now_ns)
 {
 	struct conn *conn = secret_pool_get(&server->conn_pool);
 	if (!conn)
@@ -308,6 +312,7 @@ static int server_add_conn(struct uapi_server *server, int fd, bool is_added)
 	conn->fd = fd;
 	conn->is_added = is_added;
 	conn->write_deadline_ns = NO_DEADLINE;
+	conn->last_turn_ns = now_ns;
 	uapi_text_init(&conn->out);
 	conn->out.pages = &server->pages;
 	uapi_parser_init(&conn->parser);
@@ -336,6 +341,28 @@ static void listener_pause(struct listener *listener, uint64_t now_ns)
 	listener->resume_ns = now_ns + ACCEPT_PAUSE_MSEC * NSEC_PER_MSEC;
 }
 
+/* False: there are as many connections as may be. Those that fell silent, between two transactions or
+ * within one, make room for newer ones, the longest silent one first: nobody who just holds connections
+ * open can shut out others (U-007). */
+static bool server_make_room(struct uapi_server *server, uint64_t now_ns)
+{
+	struct conn *oldest = NULL;
+
+	if (server->n_conns < UAPI_MAX_CONNECTIONS)
+		return true;
+	list_for_each (it, &server->conns) {
+		struct conn *conn = list_entry(it, struct conn, all);
+		bool waits_for_client = conn->interest != 0;
+		if (waits_for_client && !conn->is_added &&
+		    (!oldest || conn->last_turn_ns < oldest->last_turn_ns))
+			oldest = conn;
+	}
+	if (!oldest || now_ns < oldest->last_turn_ns + UAPI_SILENCE_MSEC * NSEC_PER_MSEC)
+		return false;
+	conn_close(oldest);
+	return true;
+}
+
 static void listener_ready(struct fd_handler *handler, uint32_t events, uint64_t now_ns)
 {
 	struct listener *listener = container_of(handler, struct listener, handler);
@@ -349,8 +376,8 @@ static void listener_ready(struct fd_handler *handler, uint32_t events, uint64_t
 				listener_pause(listener, now_ns);
 			return;
 		}
-		if (server->n_conns >= UAPI_MAX_CONNECTIONS ||
-		    server_add_conn(server, fd, false) < 0)
+		if (!server_make_room(server, now_ns) ||
+		    server_add_conn(server, fd, false, now_ns) < 0)
 			(void)close(fd); /* U-008 */
 	}
 }
@@ -392,7 +419,8 @@ int uapi_server_add(struct uapi_server *server, int fd)
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
-	int r = is_listener ? server_add_listener(server, fd) : server_add_conn(server, fd, true);
+	int r = is_listener ? server_add_listener(server, fd)
+			    : server_add_conn(server, fd, true, 0);
 	if (r < 0)
 		return r;
 	server->n_added++;

@@ -15,6 +15,7 @@
 
 enum {
 	UAPI_MAX_CONNECTIONS = 64,           /* more are closed at once (U-008) */
+	UAPI_SILENCE_MSEC = 1000,            /* who was silent for longer may have to make room */
 	UAPI_MAX_ADDED = 8,                  /* descriptors given to uapi_server_add() */
 	UAPI_WRITE_TIMEOUT_SEC = 10,         /* without any progress (U-007) */
 	UAPI_MAX_PARSED = 256 * 1024 * 1024, /* bytes of all unfinished `set`s; beyond, ENOMEM */

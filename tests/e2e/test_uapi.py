@@ -3,6 +3,7 @@
 """The configuration socket: transactions, every error and its sign, the get reply, clients that
 misbehave and large configurations (sections 1 to 5 of the UAPI specification)."""
 
+import contextlib
 import os
 import random
 import signal
@@ -168,6 +169,24 @@ def hundreds(rig):
     ensure(wait_until(served_again, 3), "not served after all others were closed")
     ensure(wait_until(lambda: sum("socket:" in t for t in rig.daemon.fds().values()) < 40, 3),
            "descriptors of closed connections are left")
+
+
+@check("U-007 U-008 whoever only holds connections open shuts out nobody")
+def held_open(rig):
+    for n in range(90):  # more than are served
+        c = rig.own(Client(rig.ifname))
+        if n % 2:
+            with contextlib.suppress(OSError):  # refused already
+                c.send("set=1\nlisten_port=9\nfwm")
+
+    def served():
+        with contextlib.suppress(OSError):
+            return uapi.transact(rig.ifname, "set=1\n\n") == "errno=0"
+        return False
+    ensure(wait_until(served, 4), "shut out")
+    for _ in range(5):
+        ensure(served(), "shut out again")
+    ensure("listen_port=9" not in rig.get().lines, "half a transaction was carried out")
 
 
 @check("U-008 64 clients at work at the same time")

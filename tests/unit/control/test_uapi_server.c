@@ -339,6 +339,64 @@ Test(uapi_server, connections_beyond_the_limit_are_closed_at_once)
 	ask(fds[UAPI_MAX_CONNECTIONS - 1], "set=1\n\n", "errno=0\n\n");
 }
 
+/* Silent for a second and full: the longest silent one makes room, and whoever said or got something
+ * since stays. */
+Test(uapi_server, u007_connections_that_are_only_held_open_shut_out_nobody)
+{
+	int fds[UAPI_MAX_CONNECTIONS];
+	listen_here();
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = client();
+		if (i % 2)
+			say(fds[i], "set=1\nlisten_port=9\n" PEER "allowed");
+		run();
+	}
+	now_ns += UAPI_SILENCE_MSEC * NSEC_PER_MSEC / 2;
+	ask(fds[0], "get=1\n\n", "listen_port=0\nerrno=0\n\n");
+	now_ns += UAPI_SILENCE_MSEC * NSEC_PER_MSEC / 2 - 1;
+	int early = client();
+	run();
+	expect_hear(early, "", true);
+	now_ns += 1;
+	for (size_t i = 1; i < ARRAY_SIZE(fds); i++) {
+		int fd = client();
+		ask(fd, "get=1\n\n", "listen_port=0\nerrno=0\n\n");
+		expect_hear(fds[i], "", true); /* half a transaction ends without a word */
+		if (i + 1 < ARRAY_SIZE(fds))
+			expect_hear(fds[i + 1], "", false);
+	}
+	cr_assert(eq(u32, seen.n_set, 0));
+	ask(fds[0], "set=1\n\n", "errno=0\n\n");
+	int late = client(); /* all others are as new as this one */
+	run();
+	expect_hear(late, "", true);
+}
+
+Test(uapi_server, room_is_made_neither_by_added_streams_nor_by_work_in_hand)
+{
+	int pair[2], fds[UAPI_MAX_CONNECTIONS - 1];
+	cr_assert(eq(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0));
+	cr_assert(eq(int, uapi_server_add(server, pair[1]), 0));
+	listen_here();
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = client();
+		say(fds[i], "set=1\n\n");
+	}
+	seen.set_turns = 20;
+	(void)turn(); /* 16 are accepted at a time */
+	for (unsigned i = 0; i < 6; i++)
+		(void)turn();
+	now_ns += 2 * UAPI_SILENCE_MSEC * NSEC_PER_MSEC;
+	int fd = client();
+	(void)turn();
+	expect_hear(fd, "", true);
+	run();
+	cr_assert(eq(u32, seen.n_set, ARRAY_SIZE(fds)));
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		expect_hear(fds[i], "errno=0\n\n", false);
+	ask(pair[0], "set=1\n\n", "errno=0\n\n");
+}
+
 Test(uapi_server, a_long_reply_arrives_whole)
 {
 	seen.reply_len = 5 * 1024 * 1024;
