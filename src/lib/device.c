@@ -96,8 +96,8 @@ static void log_line(struct ringtun_device *d, enum ringtun_log_level level, con
 static void ring(int fd)
 {
 	uint64_t one = 1;
-	/* A full eventfd is awake already. Any other error would leave somebody asleep for ever. */
-	for (int i = 0; i < RING_TRIES && write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN; i++)
+	/* An error would leave somebody asleep for ever; only a full eventfd is awake all the same. */
+	for (int i = 0; i < RING_TRIES && write(fd, &one, sizeof(one)) < 0; i++)
 		;
 }
 

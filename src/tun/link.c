@@ -153,19 +153,26 @@ static int nsid_make(int nl_fd, int ns_fd)
 	return nsid_get(nl_fd, ns_fd);
 }
 
+/* Of an ioctl of the TUN's descriptor that failed: -ENODEV, there is no interface any more, which nothing
+ * but EBADFD and EBADF tells; or another -errno. */
+static int tun_error(void)
+{
+	if (errno == EBADFD || errno == EBADF)
+		return -ENODEV;
+	return errno == ENODEV ? -EIO : -errno;
+}
+
 /* Finds the TUN's namespace. 0, -ENODEV: there is no TUN any more, or -EAGAIN: its namespace is being
  * torn down. */
 static int monitor_locate(struct link_monitor *m)
 {
 	int there CLEANUP(close_fdp) = ioctl(m->tun_fd, TUNGETDEVNETNS);
-	if (there < 0 && (errno == EBADFD || errno == EBADF))
-		return -ENODEV;
 	if (there < 0 && (errno == EPERM || errno == ENOTTY || errno == EINVAL)) {
 		m->nsid = NSID_NONE; /* no permission, or a kernel before 5.9: assume ours */
 		return errno == EINVAL ? -EAGAIN : 0;
 	}
 	if (there < 0)
-		return -errno;
+		return tun_error();
 
 	int here CLEANUP(close_fdp) = ioctl(m->query_fd, SIOCGSKNS);
 	m->is_away = here >= 0 && !same_namespace(here, there);
@@ -177,7 +184,7 @@ static int monitor_query(struct link_monitor *m, struct link_state *state)
 {
 	struct ifreq ifr = { 0 };
 	if (ioctl(m->tun_fd, TUNGETIFF, &ifr) < 0)
-		return errno == EBADFD || errno == EBADF ? -ENODEV : -errno;
+		return tun_error();
 	ifr.ifr_name[IFNAMSIZ - 1] = '\0';
 
 	struct nl_request rq;
