@@ -89,8 +89,10 @@ RINGTUN_API const char *ringtun_device_name(const struct ringtun_device *device)
 
 /**
  * Serves UAPI on @fd: a listening AF_UNIX stream socket (SO_ACCEPTCONN), or one connected stream,
- * whose end then ends the device with RINGTUN_CONTROL_CLOSED. The library owns @fd on success.
- * @return 0, -EINVAL (neither kind of socket), -EBUSY (eight are served already). Any thread.
+ * whose end then ends the device with RINGTUN_CONTROL_CLOSED. It is served when this returns, and the
+ * library owns @fd on success.
+ * @return 0, -EINVAL (neither kind of socket), -EBUSY (eight are served already), or another -errno
+ * of the kernel. Any thread, but not from within a callback of the device.
  */
 RINGTUN_API int ringtun_device_serve_uapi(struct ringtun_device *device, int fd);
 

@@ -231,36 +231,48 @@ static void uapi_stream_closed(void *ctx)
 	end(ctx, LOOP_STREAM_CLOSED);
 }
 
+/* On the stack of who waits for it. */
+struct loop_uapi_request {
+	int fd;
+	int result;
+	bool is_done;
+};
+
 int loop_serve_uapi(struct loop *l, int fd)
 {
-	int type = 0, r = 0;
+	struct loop_uapi_request request = { .fd = fd };
+	int type = 0;
 	socklen_t len = sizeof(type);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
 		return -EINVAL;
 	(void)pthread_mutex_lock(&l->lock);
-	if (l->n_uapi == UAPI_MAX_ADDED)
-		r = -EBUSY;
-	else {
-		l->pending_uapi[l->n_pending_uapi++] = fd;
+	if (l->takes_nothing || l->n_uapi == UAPI_MAX_ADDED) {
+		request.result = l->takes_nothing ? -ESHUTDOWN : -EBUSY;
+		request.is_done = true;
+	} else {
+		l->pending_uapi[l->n_pending_uapi++] = &request;
 		l->n_uapi++;
+		l->params.device->wake_control(l->params.device->wake_ctx);
 	}
+	while (!request.is_done)
+		(void)pthread_cond_wait(&l->uapi_taken, &l->lock);
 	(void)pthread_mutex_unlock(&l->lock);
-	l->params.device->wake_control(l->params.device->wake_ctx);
-	return r;
+	return request.result;
 }
 
-static void take_pending_uapi(struct loop *l)
+/* Serves what was brought, or refuses it with @error. */
+static void take_pending_uapi(struct loop *l, int error)
 {
 	(void)pthread_mutex_lock(&l->lock);
+	l->takes_nothing = error < 0;
 	while (l->n_pending_uapi > 0) {
-		int fd = l->pending_uapi[--l->n_pending_uapi];
-		int r = uapi_server_add(l->uapi, fd);
-		if (r < 0) {
-			(void)close(fd);
-			loop_log(l, LOOP_LOG_ERROR, "can not serve UAPI: %s", strerror(-r));
-			end(l, LOOP_FAILED);
-		}
+		struct loop_uapi_request *request = l->pending_uapi[--l->n_pending_uapi];
+		request->result = error < 0 ? error : uapi_server_add(l->uapi, request->fd);
+		if (request->result < 0)
+			l->n_uapi--;
+		request->is_done = true;
+		(void)pthread_cond_broadcast(&l->uapi_taken);
 	}
 	(void)pthread_mutex_unlock(&l->lock);
 }
@@ -417,7 +429,7 @@ static void step(struct loop *l, uint64_t now_ns)
 
 static void periodic(struct loop *l, uint64_t now_ns)
 {
-	take_pending_uapi(l);
+	take_pending_uapi(l, 0);
 	check_workers(l);
 	check_fallbacks(l);
 	check_locked(l);
@@ -494,6 +506,7 @@ void loop_run(struct loop *l)
 	}
 	if (l->control.has_sockets)
 		(void)control_set_up(&l->control, false, clock_boottime_ns());
+	take_pending_uapi(l, -ESHUTDOWN);
 	rcu_thread_unregister();
 }
 
@@ -520,6 +533,7 @@ int loop_init(struct loop *l, const struct loop_params *params)
 	l->params = *params;
 	l->retry_ns = UINT64_MAX;
 	(void)pthread_mutex_init(&l->lock, NULL);
+	(void)pthread_cond_init(&l->uapi_taken, NULL);
 	l->recv_buf = malloc(LOOP_RECV_BUF_LEN);
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	int r = !l->recv_buf ? -ENOMEM : l->epoll_fd < 0 ? -errno : 0;
@@ -543,10 +557,9 @@ void loop_finish(struct loop *l)
 	uapi_server_destroy(l->uapi);
 	control_finish(&l->control);
 	udp_group_close(TAKE_PTR(l->sockets));
-	for (uint32_t i = 0; i < l->n_pending_uapi; i++)
-		(void)close(l->pending_uapi[i]);
 	if (l->epoll_fd >= 0)
 		(void)close(l->epoll_fd);
 	free(l->recv_buf);
+	(void)pthread_cond_destroy(&l->uapi_taken);
 	(void)pthread_mutex_destroy(&l->lock);
 }

@@ -57,6 +57,8 @@ struct loop_fd {
 	int fd;
 };
 
+struct loop_uapi_request;
+
 struct loop {
 	/* constant after loop_init() */
 	struct loop_params params;
@@ -79,11 +81,14 @@ struct loop {
 	uint8_t *recv_buf;        /* one datagram */
 	struct loop_load load[DEVICE_MAX_WORKERS];
 
-	/* any thread, under lock: descriptors for uapi that the loop has not taken yet */
+	/* any thread, under lock: descriptors for uapi that the loop has not taken yet; whoever brought
+	 * them waits */
 	pthread_mutex_t lock;
-	int pending_uapi[UAPI_MAX_ADDED];
+	pthread_cond_t uapi_taken;
+	struct loop_uapi_request *pending_uapi[UAPI_MAX_ADDED];
 	uint32_t n_pending_uapi;
 	uint32_t n_uapi;
+	bool takes_nothing; /* the thread has ended */
 };
 
 /* 0 or -errno. The interface exists; nothing runs yet. The caller is registered with RCU. */
@@ -96,5 +101,6 @@ void loop_run(struct loop *l);
 bool loop_keys_are_locked(struct loop *l);
 /* Any thread. */
 void loop_stop(struct loop *l);
-/* Any thread. 0, -EINVAL, -EBUSY; on success the loop owns @fd. */
+/* Any other thread; waits until it is served. 0, -EINVAL, -EBUSY, -ESHUTDOWN (the thread has ended), or
+ * what the kernel said; on success the loop owns @fd. */
 int loop_serve_uapi(struct loop *l, int fd);
