@@ -10,9 +10,12 @@
 #include <linux/virtio_net.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "tun/netlink.h"
+
+enum { BUSY_TRIES = 50, BUSY_PAUSE_MSEC = 10 };
 
 /* Linux 6.2; missing in older headers. */
 #ifndef TUN_F_USO4
@@ -114,6 +117,27 @@ static int tun_create(int fd, char name[static IFNAMSIZ], unsigned *flags)
 	return r;
 }
 
+/* A process that was killed lets go of its interface some milliseconds after its end if it had it in an
+ * io_uring; its successor shall not fail for that. */
+static int tun_create_patiently(int *ret_fd, char name[static IFNAMSIZ], unsigned *flags)
+{
+	static const struct timespec pause = { .tv_nsec = BUSY_PAUSE_MSEC * (long)NSEC_PER_MSEC };
+	int r = -EBUSY;
+
+	for (unsigned i = 0; i < BUSY_TRIES && r == -EBUSY; i++) {
+		if (i > 0)
+			(void)nanosleep(&pause, NULL);
+		unsigned granted = *flags;
+		int fd CLEANUP(close_fdp) = tun_device_open();
+		r = fd < 0 ? fd : tun_create(fd, name, &granted);
+		if (r == 0) {
+			*flags = granted;
+			*ret_fd = TAKE_FD(fd);
+		}
+	}
+	return r;
+}
+
 /* More queues as long as the kernel gives some; fewer than wanted is no error. */
 static void tun_add_queues(struct tun *tun, unsigned flags, uint16_t n_wanted)
 {
@@ -168,10 +192,8 @@ int tun_open(struct tun *ret, const struct tun_params *params)
 		flags |= IFF_MULTI_QUEUE;
 	memcpy(tun.name, params->name, strlen(params->name));
 
-	int fd CLEANUP(close_fdp) = tun_device_open();
-	if (fd < 0)
-		return fd;
-	int r = tun_create(fd, tun.name, &flags);
+	int fd CLEANUP(close_fdp) = -1;
+	int r = tun_create_patiently(&fd, tun.name, &flags);
 	if (r < 0)
 		return r;
 	if (tun.vnet_hdr && (r = tun_set_vnet_header_len(fd)) < 0)
