@@ -5,12 +5,14 @@ background, descriptors that it is handed: sections 1 and 6 of the UAPI specific
 
 import fcntl
 import os
+import random
 import signal
 import socket
 import stat
 import struct
 import subprocess
 import threading
+import time
 
 from lib import netns, report, traffic
 from lib.life import expect_alive, expect_clean, expect_exit, set_link
@@ -119,7 +121,82 @@ def slow_predecessor(lab):
     check(socket_answers(ifname), "no answer")
 
 
+@case("U-004 U-078 killed at any moment of the start: the next one replaces all that is left", timeout=60)
+def killed_anywhere(lab):
+    rng = random.Random(4)
+    for engine in ("auto", "poll"):
+        ns, ifname, env = lab.netns(), lab.ifname(), {"RINGTUN_IO": engine}
+        args = ("-f", "--user=nobody")  # with a process that removes the socket later
+        for i in range(15):
+            d = ns.daemon(ifname, args=args, env=env, wait=False)
+            if i % 3:
+                time.sleep(rng.uniform(0, 0.06))
+            else:
+                wait_until(lambda: has_socket(ifname), 3)  # pylint: disable=cell-var-from-loop
+            d.process.kill()
+            d.wait()
+            n = ns.daemon(ifname, args=args, env=env)  # at once: raises unless it answers
+            check("errno=0" in lab.uapi(ifname, "get=1\n\n"), "no answer")
+            if i % 2:
+                n.process.kill()  # at work
+                n.wait()
+            else:
+                equal(n.stop()[0], 0, "exit status")
+                expect_clean(ns, ifname)
+
+
 # Set-up failures
+
+def on_full_disk(ns, mount_at, options, *command, **kw):
+    """Runs @command where a file system without room lies over @mount_at."""
+    script = f"mount --make-rprivate / && mount -t tmpfs -o {options} none {mount_at} && exec \"$@\""
+    return ns.popen("unshare", "-m", "sh", "-c", script, "sh", *command, stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
+
+
+@case("full disk: no room for the control socket or its directory: status 1, a message, nothing left")
+def full_socket_directory(lab):
+    os.makedirs(netns.SOCKET_DIR, exist_ok=True)
+    ns = lab.netns()
+    for at in (os.path.realpath(netns.SOCKET_DIR), "/run"):
+        for args in (("-f",), ()):
+            ifname = lab.ifname()
+            p = on_full_disk(ns, at, "nr_inodes=1", netns.ringtun_bin(), *args, ifname,
+                             env=lab.environment())
+            out = p.communicate(timeout=10)[0]
+            equal(p.returncode, 1, f"exit status with {at} full, {args}: {out}")
+            check("No space left on device" in out and "control socket" in out, f"says {out!r}")
+            equal(netns.wait_gone(ns.pids(), 2), [], "processes left behind")
+            check(not ns.has_link(ifname), "interface left behind")
+
+
+@case("full disk: no room for the log: it goes on, and tells later how much it could not tell")
+def full_log(lab):
+    ns, ifname = lab.netns(), lab.ifname()
+    disk, log = lab.path("disk"), lab.path("disk/log")
+    os.mkdir(disk)
+    fill = f"head -c 1M /dev/zero >{disk}/ballast; exec \"$@\""
+    p = on_full_disk(ns, disk, "size=8k", "sh", "-c", fill, "sh", netns.ringtun_bin(), "-f",
+                     "--verbosity=debug", f"--log={log}", ifname, env=lab.environment())
+    check(wait_until(lambda: socket_answers(ifname), 5), "does not start without room for its log")
+    for up in ("up", "down"):
+        set_link(ns, ifname, up)
+    check("errno=0" in lab.uapi(ifname, "get=1\n\n"), "no answer")
+    inside = ("nsenter", "-m", "-t", p.pid)
+    equal(ns.run(*inside, "cat", log).stdout, "", "what was written without room")
+    ns.run(*inside, "rm", f"{disk}/ballast")
+    set_link(ns, ifname, "up")
+    check(wait_until(lambda: "interface is up" in ns.run(*inside, "cat", log).stdout, 3),
+          "no log when there is room again")
+    check("lines were lost" in ns.run(*inside, "cat", log).stdout.splitlines()[0], "keeps it to itself")
+    p.send_signal(signal.SIGTERM)
+    equal(p.wait(5), 0, "exit status")
+    # a log that can not even be made
+    p = on_full_disk(ns, disk, "nr_inodes=1", netns.ringtun_bin(), "-f", f"--log={log}", ifname,
+                     env=lab.environment())
+    out = p.communicate(timeout=10)[0]
+    equal((p.returncode, "No space left on device" in out), (1, True), f"says {out!r}")
+
 
 @case("U-065 U-061 interface name in use")
 def name_in_use(lab):
