@@ -19,13 +19,16 @@ import time
 
 from lib import report, traffic
 from lib.impair import bad_pair
+from lib.netns import wait_until
 from lib.report import case, check, equal, skip
 from lib.tunnel import Tunnel, wg
 
 LONG = os.environ.get("E2E_LONG") == "1"
 TCP_RTO_MAX_MS = 44  # Linux 6.15: without it TCP waits up to as long again as an outage took
+TCP_USER_TIMEOUT = 18
 REKEY_TIMEOUT = 5.4  # s, with its jitter
 UNANSWERED = 15.4  # s, until data that nobody answers cause a handshake
+TCP_RESUMES = 10  # s, after the tunnel did: it tries each second
 SECOND = 10 ** 9
 
 
@@ -52,6 +55,7 @@ class Stream:
         rng = random.Random(1)
         with self.source.socket(kind=socket.SOCK_STREAM) as s:
             s.settimeout(self.patience)
+            s.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, self.patience * 1000)
             with contextlib.suppress(OSError):
                 s.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, 1000)
             s.connect(self.listener.getsockname())
@@ -73,6 +77,11 @@ class Stream:
                 self.got.update(data)
                 self.n_got += len(data)
 
+    def moves(self, within):
+        """Whether anything arrives from now on."""
+        before = self.n_got
+        return wait_until(lambda: self.n_got > before, within)
+
     def __enter__(self):
         self.receiver = threading.Thread(target=self.guard, args=(self.receive,), daemon=True)
         self.sender = threading.Thread(target=self.guard, args=(self.send,), daemon=True)
@@ -93,12 +102,10 @@ class Stream:
 
 @contextlib.contextmanager
 def tcp(t, **kw):
-    """Streams both ways, which TCP does not give up before their patience ends: it counts tries."""
-    for e in (t.a, t.b):
-        e.ns.sysctl("net.ipv4.tcp_retries2", 255)
-    with Stream(t.a.ns, t.b.ns, t.b.v4, **kw), Stream(t.b.ns, t.a.ns, t.a.v4, **kw):
+    """Streams both ways, which TCP does not give up before their patience ends."""
+    with Stream(t.a.ns, t.b.ns, t.b.v4, **kw) as to_b, Stream(t.b.ns, t.a.ns, t.a.v4, **kw) as to_a:
         time.sleep(0.3)
-        yield
+        yield to_b, to_a
 
 
 def tunnel(lab, swap=False, **kw):
@@ -267,7 +274,7 @@ def stopped(lab):
     t = tunnel(lab)
     seconds = 200 if LONG else 4  # 200: the session has expired meanwhile
     expect_back(t.a.ns, t.b.v4, REKEY_TIMEOUT, "start")
-    with tcp(t, patience=4 * seconds + 60):
+    with tcp(t, patience=4 * seconds + 60) as streams:
         for e in (t.a, t.b):
             e.daemon.process.send_signal(signal.SIGSTOP)
             time.sleep(seconds)
@@ -275,6 +282,8 @@ def stopped(lab):
             e.daemon.process.send_signal(signal.SIGCONT)
             # The other end may just be waiting for an answer to its initiation.
             expect_back(t.a.ns, t.b.v4, REKEY_TIMEOUT if LONG else 1, "continued")
+            for s in streams:
+                check(s.moves(TCP_RESUMES), "the stream does not go on")
 
 
 def killed(swap):
