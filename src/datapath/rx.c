@@ -84,19 +84,15 @@ static void write_split(struct worker *w, const struct gro_write *gw, int result
 		memcpy(rx->scratch + len, gw->iov[i].iov_base, gw->iov[i].iov_len);
 		len += (uint32_t)gw->iov[i].iov_len;
 	}
-	if (gso_split_init(&split, gw->iov[0].iov_base, rx->scratch, len) < 0) {
-		drop(w, NULL, DROP_RX_TUN_FAILED, gw->n_segments);
-		return;
-	}
-	for (uint32_t i = 0; i < split.n_segments; i++) {
+	bool can_split = gso_split_init(&split, gw->iov[0].iov_base, rx->scratch, len) == 0;
+	for (uint32_t i = 0; can_split && i < split.n_segments; i++) { /* always: we coalesced it */
 		uint8_t hdr[GSO_MAX_HEADER];
 		struct gso_segment seg;
 		gso_split_segment(&split, i, &seg, hdr);
-		if (write_single(w, hdr, split.hdr_len, &seg) < 0)
-			drop(w, NULL, DROP_RX_TUN_FAILED, 1);
-		else
-			n_written++;
+		n_written += write_single(w, hdr, split.hdr_len, &seg) >= 0;
 	}
+	if (n_written < gw->n_segments)
+		drop(w, NULL, DROP_RX_TUN_FAILED, gw->n_segments - n_written);
 	io_stat_add(&w->stats.write_fallbacks, 1);
 	if (n_written == 0) /* the interface is down, for example */
 		return;
