@@ -286,25 +286,18 @@ def stopped(lab):
                 check(s.moves(TCP_RESUMES), "the stream does not go on")
 
 
-def killed(swap):
-    def run(lab):
-        t = tunnel(lab, swap)
-        expect_back(t.a.ns, t.b.v4, REKEY_TIMEOUT, "start")
-        with tcp(t):
-            t.b.daemon.process.send_signal(signal.SIGKILL)
-            t.b.daemon.wait()
-            t.b.daemon = t.b.ns.daemon(ifname=t.b.ifname, args=("-f",))
-            wg("setconf", t.b.ifname, t.b.conf)
-            t.b.up()
-            # The new one does not know where a is: a finds out that nobody answers.
-            took = expect_back(t.a.ns, t.b.v4, UNANSWERED, "restarted")
-        check(took > 5, f"after {took:.1f} s: did the old session live on?")
-    return run
-
-
-for _swap in (False, True) if LONG else (False,):
-    case(f"chaos: kill -9 of the peer{', engines swapped' if _swap else ''}", timeout=90)(
-        killed(_swap))
+def killed(lab, swap):
+    t = tunnel(lab, swap)
+    expect_back(t.a.ns, t.b.v4, REKEY_TIMEOUT, "start")
+    with tcp(t):
+        t.b.daemon.process.send_signal(signal.SIGKILL)
+        t.b.daemon.wait()
+        t.b.daemon = t.b.ns.daemon(ifname=t.b.ifname, args=("-f",))
+        wg("setconf", t.b.ifname, t.b.conf)
+        t.b.up()
+        # The new one does not know where a is: a finds out that nobody answers.
+        took = expect_back(t.a.ns, t.b.v4, UNANSWERED, "restarted")
+    check(took > 5, f"after {took:.1f} s: did the old session live on?")
 
 
 # Clocks
@@ -325,18 +318,17 @@ class Clocks:
             f.write(struct.pack("qq", int(realtime * SECOND), int(boottime * SECOND)))
 
 
-def clock_tunnel(lab):
+def clock_tunnel(lab, swap):
     """Only a's clocks jump."""
     with open(os.environ.get("RINGTUN_BIN") or "/dev/null", "rb") as f:
         if b"__asan_init" in (text := f.read()) or b"__tsan_init" in text:
             skip("a sanitizer's own clock_gettime comes first")
     clocks = Clocks(lab)
-    return tunnel(lab, env_a=clocks.env, both_endpoints=True), clocks
+    return tunnel(lab, swap, env_a=clocks.env, both_endpoints=True), clocks
 
 
-@case("chaos: the time of day jumps by years, both ways, and by a second", timeout=60)
-def time_of_day(lab):
-    t, clocks = clock_tunnel(lab)
+def time_of_day(lab, swap):
+    t, clocks = clock_tunnel(lab, swap)
     expect_back(t.a.ns, t.b.v4, REKEY_TIMEOUT, "start")
     first = t.a.peer().handshake
     with tcp(t), traffic.Flow(t.a.ns, t.b.ns, t.a.v4, t.b.v4) as flow:
@@ -355,9 +347,8 @@ def time_of_day(lab):
           "the jump did not reach the daemon")
 
 
-@case("chaos: suspended for 9 hours", timeout=60)
-def suspended(lab):
-    t, clocks = clock_tunnel(lab)
+def suspended(lab, swap):
+    t, clocks = clock_tunnel(lab, swap)
     expect_back(t.a.ns, t.b.v4, REKEY_TIMEOUT, "start")
     with tcp(t):
         t.a.daemon.process.send_signal(signal.SIGSTOP)
@@ -367,6 +358,18 @@ def suspended(lab):
         expect_back(t.a.ns, t.b.v4, REKEY_TIMEOUT, "resumed")
     check(t.a.peer().handshake > time.time() + 8 * 3600,
           "the old session lives on, or the jump did not reach the daemon")
+
+
+# These happen to one end, so to the other engine as well with E2E_LONG=1.
+
+for _swap in (False, True) if LONG else (False,):
+    _which = ", engines swapped" if _swap else ""
+    case(f"chaos: kill -9 of the peer{_which}", timeout=90)(
+        lambda lab, swap=_swap: killed(lab, swap))
+    case(f"chaos: the time of day jumps by years, both ways, and by a second{_which}", timeout=60)(
+        lambda lab, swap=_swap: time_of_day(lab, swap))
+    case(f"chaos: suspended for 9 hours{_which}", timeout=60)(
+        lambda lab, swap=_swap: suspended(lab, swap))
 
 
 if __name__ == "__main__":

@@ -186,6 +186,8 @@ def start_plans(calls, some):
         # every place once; of calls that are made often, for the same thing, the first
         for place in range(1, min(n_calls, 200 if LONG else 3)):
             yield name, number, errors[place % len(errors)], place, 1
+            if LONG and name == "mmap":  # no more memory from there on
+                yield name, number, "ENOMEM", place, FOR_EVER
 
 
 def start_faults(lab, engine, some=None, background=False):
@@ -507,7 +509,7 @@ def work_nomem(lab):
     rig.a.daemon.stop()
     plans = [("allocation", faults.ALLOCATION, "ENOMEM", place, times)
              for place in range(total + 4)
-             for times in ((1, 10, FOR_EVER) if LONG else (1, FOR_EVER) if place % 3 == 0 else (1,))]
+             for times in ((1, 10, FOR_EVER) if LONG or place % 9 == 0 else (1,))]
     run_faults(lab, make_rig, plans)
 
 

@@ -121,7 +121,8 @@ def slow_predecessor(lab):
     check(socket_answers(ifname), "no answer")
 
 
-@case("U-004 U-078 killed at any moment of the start: the next one replaces all that is left", timeout=60)
+@case("U-004 U-078 killed at any moment of the start: the next one replaces all that is left",
+      timeout=60)
 def killed_anywhere(lab):
     rng = random.Random(4)
     for engine in ("auto", "poll"):
@@ -149,12 +150,13 @@ def killed_anywhere(lab):
 
 def on_full_disk(ns, mount_at, options, *command, **kw):
     """Runs @command where a file system without room lies over @mount_at."""
-    script = f"mount --make-rprivate / && mount -t tmpfs -o {options} none {mount_at} && exec \"$@\""
+    script = (f"mount --make-rprivate / && mount -t tmpfs -o {options} none {mount_at} &&"
+              " exec \"$@\"")
     return ns.popen("unshare", "-m", "sh", "-c", script, "sh", *command, stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
 
 
-@case("full disk: no room for the control socket or its directory: status 1, a message, nothing left")
+@case("full disk: no room for the control socket or its directory: status 1, and it says so")
 def full_socket_directory(lab):
     os.makedirs(netns.SOCKET_DIR, exist_ok=True)
     ns = lab.netns()
@@ -188,7 +190,8 @@ def full_log(lab):
     set_link(ns, ifname, "up")
     check(wait_until(lambda: "interface is up" in ns.run(*inside, "cat", log).stdout, 3),
           "no log when there is room again")
-    check("lines were lost" in ns.run(*inside, "cat", log).stdout.splitlines()[0], "keeps it to itself")
+    first = ns.run(*inside, "cat", log).stdout.splitlines()[0]
+    check("lines were lost" in first, f"keeps to itself what got lost: {first}")
     p.send_signal(signal.SIGTERM)
     equal(p.wait(5), 0, "exit status")
     # a log that can not even be made
