@@ -28,6 +28,29 @@ def table(path):
     return rows
 
 
+def drop_table(path):
+    """{(reason, function): tests} of DROPS.md."""
+    rows = {}
+    for line in path.read_text(encoding='utf-8').splitlines():
+        found = re.match(r'\| (\w+) \| `([\w/.]+: \w+)` \| (.*) \|$', line)
+        if found:
+            require((found[1], found[2]) not in rows, f'DROPS.md: {found[0][:60]} is there twice')
+            rows[found[1], found[2]] = found[3]
+    return rows
+
+
+def drop_sites(src):
+    """(reason, function) wherever the code names a reason."""
+    for path in sorted(src.glob('*/*.c')):
+        function = None
+        for line in path.read_text(encoding='utf-8').splitlines():
+            found = re.match(r'[A-Za-z_][^;=]*?\b(\w+)\([^;]*$', line)
+            function = found[1] if found else function
+            for reason in re.findall(r'\bDROP_([A-Z]\w+)\b', line):
+                if reason not in ('N_REASONS', 'REASONS'):
+                    yield reason, f'{path.relative_to(src)}: {function}'
+
+
 def body_of(text, name):
     """The Criterion test or engine test @name in @text, or None."""
     found = re.search(r'^(?:Parameterized)?(?:Test|ENGINE_TEST)\([^)]*\b' + re.escape(name) +
@@ -81,15 +104,20 @@ def main():
         bodies = tests_in(tests, f'PITFALLS.md, row {row}', cell)
         require(row == 'row' or bodies or re.search('Not applicable: .{20}', cell),
                 f'PITFALLS.md, row {row}: neither test nor reason')
-    drops = table(tests / 'DROPS.md')
     reasons = re.findall(r'\bX\((\w+), "', (root / 'src/device/drops.h').read_text())
-    require(set(drops) - {'reason'} == set(reasons), 'DROPS.md: not exactly the reasons of drops.h')
-    for reason, cell in drops.items():
-        bodies = tests_in(tests, f'DROPS.md, {reason}', cell)
+    drops = drop_table(tests / 'DROPS.md')
+    sites = set(drop_sites(root / 'src'))
+    require({r for r, _ in drops} == set(reasons), 'DROPS.md: not exactly the reasons of drops.h')
+    for reason, where in sites ^ set(drops):
+        problems.append(f'DROPS.md: {reason} in {where} is ' +
+                        ('missing' if (reason, where) in sites else 'no place of a drop'))
+    for (reason, where), cell in drops.items():
+        bodies = tests_in(tests, f'DROPS.md, {reason} in {where}', cell)
         asserted = re.compile(r'cr_assert[^;]*DROP_' + reason + r'\b(?!\), 0\))', re.S)
-        require(reason == 'reason' or bodies and all(map(asserted.search, bodies)),
-                f'DROPS.md, {reason}: no test, or one that does not assert DROP_{reason}')
-    print('\n'.join(problems) or f'{len(pitfalls) - 1} rows and {len(reasons)} reasons have tests')
+        require(bodies and all(map(asserted.search, bodies)),
+                f'DROPS.md, {reason} in {where}: no test, or one that does not assert DROP_{reason}')
+    print('\n'.join(problems) or
+          f'{len(pitfalls) - 1} rows, {len(reasons)} reasons at {len(sites)} places have tests')
     sys.exit(bool(problems))
 
 

@@ -369,6 +369,20 @@ Test(answer, p126_jobs_are_bounded_and_count_as_backlog)
 	cr_assert(eq(u32, c->n_answers, 0));
 }
 
+Test(answer, p053_peer_that_goes_after_it_was_found_is_unknown)
+{
+	struct sim_sent x = initiate();
+
+	receive(&x);
+	cr_assert(serve()); /* es: it is known who that is */
+	sim_configure(&sim, 1, 0, (struct config_peer){ .remove = true });
+	cr_assert(eq(u64, sim_drops(&sim, 1, DROP_HS_UNKNOWN_PEER), 0));
+	cr_assert(serve()); /* ss, for nobody */
+	cr_assert(eq(u64, sim_drops(&sim, 1, DROP_HS_UNKNOWN_PEER), 1));
+	cr_assert(not(serve()));
+	cr_assert(eq(u64, n_responses(), 0));
+}
+
 /* The worker's steps are bounded, so initiations wait in the queue, too, and their mac1 was for the key
  * of then. */
 Test(answer, p381_key_taken_away_while_initiations_wait_in_the_queue)

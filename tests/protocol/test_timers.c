@@ -389,6 +389,19 @@ Test(timers, keepalive_that_can_not_be_sent_is_counted)
 	cr_assert(eq(u64, sim_drops(&sim, 0, DROP_TX_SEND_FAILED), 1));
 }
 
+Test(timers, handshake_message_that_can_not_be_sent_is_counted)
+{
+	sim.node[0].send_error = -EPERM;
+	sim_send(&sim, 0, 1, 1);
+	sim_run_sec(&sim, 1);
+	cr_assert(eq(u64, sim_drops(&sim, 0, DROP_TX_SEND_FAILED), 1));
+	cr_assert(eq(u64, sim_n_initiations(&sim, 0), 0));
+	sim.node[0].send_error = 0;
+	sim_run_sec(&sim, 6); /* P-221: the next try takes it along */
+	cr_assert(eq(u32, sim.node[1].n_delivered, 1));
+	cr_assert(eq(u64, sim_drops(&sim, 0, DROP_TX_SEND_FAILED), 1));
+}
+
 Test(timers, p215_failed_send_does_not_ask_for_a_handshake)
 {
 	bring_up_idle(&sim);
