@@ -24,6 +24,9 @@ def check_same(old, new):
         if old["machine"][key] != new["machine"][key]:
             raise BenchError(STEP, f"the old results are of another machine: {key} was "
                              f"{old['machine'][key]} and is {new['machine'][key]}")
+    sender = [d["options"].get("sender", "socket") for d in (old, new)]
+    if sender[0] != sender[1]:
+        raise BenchError(STEP, f"datagrams were sent with --sender {sender[0]} and are with {sender[1]}")
     # A program that could not be started is in neither list, or in one.
     before = {i["name"]: i for i in old["implementations"]}
     first = [d["implementations"][0]["name"] for d in (old, new) if d["implementations"]]

@@ -134,6 +134,24 @@ def verdicts(_):
     equal(compare.verdict({"low": 1.2, "high": 1.3}, "lower", 0.05), "worse")
 
 
+@check("comparison: datagrams sent by other means compare with nothing, and mixed means are named")
+def other_sender(_):
+    def sent(scale, *vias):
+        doc = result_document(case_names=("overload-64",), names=("ringtun", "raw"), scale=scale)
+        for result, via in zip(doc["cases"][0]["results"], vias):
+            for t in result["trials"]:
+                t["detail"].update({"offered_pps": 1.0, "sent_via": via} if via else {"offered_pps": 1.0})
+        return doc
+    for old, new, wanted in (("packet", "packet", "better"), ("socket", "packet", "unclear"),
+                             (None, "packet", "unclear"), (None, "socket", "better")):
+        rows = compare.compare(sent(1.0, old, old), sent(1.3, new, new))
+        equal(rows[0]["verdict"], wanted, f"from {old} to {new}")
+    for vias, is_named in ((("packet", "packet"), False), (("packet", "socket"), True)):
+        lines = document.noise(sent(1.0, *vias)["cases"])["warnings"]
+        equal(any("packet sockets" in line and "overload-64" in line for line in lines), is_named,
+              f"{vias}: {lines}")
+
+
 @check("comparison: relative to a reference, a machine that slowed down is no regression")
 def relative(_):
     old = result_document(case_names=("tcp-1",))
@@ -254,6 +272,7 @@ def strangers(_):
     for change, words in (
             (lambda d: d["implementations"][0].update(sha256="11" * 32), "ringtun is another program"),
             (lambda d: d["machine"].update(kernel="1.0"), "another machine: kernel"),
+            (lambda d: d["options"].update(sender="auto"), "--sender socket and are with auto"),
             (lambda d: d["implementations"].reverse(), "ratios were to ringtun")):
         raises(BenchError, merge.check_same, old, changed(change), containing=words)
     raises(BenchError, merge.check_same, changed(lambda d: d.update(kind="aead")), old,
