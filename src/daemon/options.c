@@ -475,6 +475,15 @@ void options_clear_environment(void)
 	(void)unsetenv("WG_UAPI_FD");
 }
 
+bool options_row(size_t i, const char **ret_flag, const char **ret_variable)
+{
+	if (i >= N_ROWS)
+		return false;
+	*ret_flag = rows[i].name;
+	*ret_variable = rows[i].variable;
+	return true;
+}
+
 void options_print_help(FILE *to)
 {
 	(void)fprintf(to, "Usage: ringtun [options] INTERFACE\n"

@@ -59,6 +59,10 @@ MUST_CHECK int options_parse(struct options *options, int argc, char **argv);
 /* Takes the variables that name descriptors out of the environment (U-063). */
 void options_clear_environment(void);
 
+/* Goes through the table, for those who want all of it: the long flag, without dashes, and the variable
+ * of row @i, each NULL if there is none. False = there is no such row. */
+bool options_row(size_t i, const char **ret_flag, const char **ret_variable);
+
 /* May it be the name of an interface, or of its socket? "wg%d" is, once only. */
 bool options_name_is_usable(const char *name);
 

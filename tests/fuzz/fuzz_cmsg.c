@@ -2,37 +2,22 @@
 /* Fuzz target: names and control messages as received from UDP sockets, and what is sent from what they
  * say. The first byte is the length of the name; bit 7 asks for well-formed headers. */
 #include <netinet/in.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz/fuzz.h"
 #include "udp/cmsg.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void require(bool condition)
+static struct bytes copy_bytes(const uint8_t *data, size_t len)
 {
-	if (!condition)
-		abort();
-}
-
-/* In memory of exactly its size, so that a sanitizer sees every byte too far. */
-static struct bytes copy(const uint8_t *data, size_t len)
-{
-	uint8_t *p = malloc(len ? len : 1);
-
-	require(p != NULL);
-	memcpy(p, data, len);
-	return (struct bytes){ p, len };
+	return (struct bytes){ copy_of(data, len), len };
 }
 
 /* Turns (level, type, length, payload) into a control message, again and again. */
 static struct bytes build(const uint8_t *data, size_t len)
 {
 	static const int levels[] = { IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, SOL_SOCKET };
-	uint8_t *p = calloc(1, 2048);
+	uint8_t p[2048] = { 0 };
 	size_t n = 0;
 
-	require(p != NULL);
 	while (len >= 3 && n < 1500) {
 		size_t payload = MIN((size_t)(data[2] % 40), len - 3);
 		struct cmsghdr h = { .cmsg_len = CMSG_LEN(payload),
@@ -44,9 +29,7 @@ static struct bytes build(const uint8_t *data, size_t len)
 		data += 3 + payload;
 		len -= 3 + payload;
 	}
-	struct bytes ret = copy(p, n);
-	free(p);
-	return ret;
+	return copy_bytes(p, n);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -56,17 +39,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (len == 0)
 		return 0;
 	size_t name_len = MIN((size_t)(data[0] & 127), len - 1);
-	struct bytes name = copy(data + 1, name_len);
+	struct bytes name = copy_bytes(data + 1, name_len);
 	struct bytes control = data[0] & 128 ? build(data + 1 + name_len, len - 1 - name_len)
-					     : copy(data + 1 + name_len, len - 1 - name_len);
+					     : copy_bytes(data + 1 + name_len, len - 1 - name_len);
 	memset(&got, 0xa5, sizeof(got));
 	udp_cmsg_parse(&got, name, control);
 	sa_family_t family = got.from.to.sa.sa_family;
-	require(family == 0 || family == AF_INET || family == AF_INET6);
+	CHECK(family == 0 || family == AF_INET || family == AF_INET6);
 	if (endpoint_is_set(&got.from)) {
 		union udp_cmsg_send out;
 		size_t n = udp_cmsg_build(&out, &got.from, got.tos, (uint16_t)got.segment_len);
-		require(n <= sizeof(out));
+		CHECK(n <= sizeof(out));
 	}
 	free((void *)(uintptr_t)name.data);
 	free((void *)(uintptr_t)control.data);

@@ -3,58 +3,23 @@
  * the right key and then changed), time that passes or jumps, configuration, interface down and up,
  * links that fail. Whatever comes, nothing may crash or be left over, no packet may arrive twice, and
  * once the link is good and both are configured they must find each other again. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <errno.h>
 
 #include "base/rcu.h"
+#include "fuzz/fuzz.h"
 #include "noise/message.h"
 #include "protocol/sim.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
 enum { MAX_EVENTS = 300, N_IDS = 4096 };
-
-#define CHECK(x)                                                                      \
-	do {                                                                          \
-		if (!(x)) {                                                           \
-			(void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                      \
-		}                                                                     \
-	} while (0)
 
 static struct sim sim;
 static uint32_t next_id;
-
-struct input {
-	const uint8_t *data;
-	size_t len;
-};
-
-static uint8_t take8(struct input *in)
-{
-	if (in->len == 0)
-		return 0;
-	in->len--;
-	return *in->data++;
-}
-
-static uint16_t take16(struct input *in)
-{
-	uint8_t high = take8(in);
-	return (uint16_t)(high << 8 | take8(in));
-}
 
 /* Up to @max bytes, as many as the next byte says. */
 static struct input take_bytes(struct input *in, size_t max)
 {
 	size_t n = take8(in); /* MIN() would take it twice */
-	n = MIN(MIN(n, max), in->len);
-	struct input ret = { in->data, n };
-
-	in->data += n;
-	in->len -= n;
-	return ret;
+	return take_part(in, MIN(n, max));
 }
 
 static struct peer *peer_at(uint32_t of)
@@ -71,9 +36,11 @@ static struct session *session_at(uint32_t of)
 static struct endpoint source(struct input *in, uint32_t from)
 {
 	struct endpoint e = sim.node[from].address;
+	uint8_t how = take8(in);
 
-	if (take8(in) & 1)
+	if (how & 1)
 		e.to.in4.sin_port ^= 0x0101;
+	sim.is_misdirected = how & 2;
 	return e;
 }
 
@@ -99,6 +66,30 @@ static uint32_t take_plain(struct input *in, uint8_t ret[255])
 	return (uint32_t)p.len;
 }
 
+/* A handshake message of any content but with a valid mac1: everybody who knows a public key can make
+ * that. */
+static void inject_forged(struct input *in, uint32_t to, enum message_type type)
+{
+	const struct peer *from_peer = peer_at(1 - to), *to_peer = peer_at(to);
+	struct endpoint from = source(in, 1 - to);
+	union {
+		uint8_t bytes[sizeof(struct message_initiation)];
+		struct message_response response;
+	} d = { .bytes = { (uint8_t)type } };
+	uint32_t len = type == MESSAGE_INITIATION ? sizeof(d) : sizeof(d.response);
+	struct input body = take_bytes(in, len - sizeof(struct message_macs) - 4);
+	struct cookie_jar jar = { 0 };
+
+	if (!from_peer || !to_peer)
+		return;
+	if (body.len > 0)
+		memcpy(d.bytes + 4, body.data, body.len);
+	if (type == MESSAGE_RESPONSE)
+		d.response.receiver_index = le32(to_peer->handshake.local_index);
+	cookie_jar_add_macs(&jar, &from_peer->handshake, d.bytes, len, sim.now_ns);
+	sim_inject(&sim, to, &from, d.bytes, len);
+}
+
 /* Any plaintext under any counter, sealed with the other side's key; a byte is changed if the input
  * says so. */
 static void inject_sealed(struct input *in, uint32_t to)
@@ -120,8 +111,8 @@ static void inject_sealed(struct input *in, uint32_t to)
 	sim_inject(&sim, to, &from, datagram, n);
 }
 
-/* Something that was once sent, perhaps changed. */
-static void inject_replay(struct input *in, uint32_t to)
+/* Something that was once sent, perhaps changed, and perhaps with mac1 made right again. */
+static void inject_replay(struct input *in, uint32_t to, bool fix_mac1)
 {
 	const struct sim_node *n = &sim.node[1 - to];
 	struct endpoint from = source(in, 1 - to);
@@ -136,6 +127,12 @@ static void inject_replay(struct input *in, uint32_t to)
 	memcpy(datagram, x->data, len);
 	if (change)
 		datagram[change % len] ^= (uint8_t)(change >> 8 | 1);
+	enum message_type type = message_classify(datagram, len);
+	const struct peer *from_peer = peer_at(1 - to);
+	if (fix_mac1 && from_peer && (type == MESSAGE_INITIATION || type == MESSAGE_RESPONSE)) {
+		struct cookie_jar jar = { 0 };
+		cookie_jar_add_macs(&jar, &from_peer->handshake, datagram, len, sim.now_ns);
+	}
 	sim_inject(&sim, to, &from, datagram, len);
 }
 
@@ -147,12 +144,24 @@ static void send_inner(struct input *in, uint32_t from)
 		sim_send_len(&sim, from, 1 - from, next_id++, 28 + take8(in));
 }
 
-/* Anything from the TUN. */
-static void send_raw(struct input *in, uint32_t from)
+/* Anything from the TUN, as a super-packet too. */
+static void send_raw(struct input *in, uint32_t from, bool has_vnet)
 {
+	struct virtio_net_hdr vnet = { 0 };
 	uint8_t packet[255];
-	uint32_t len = take_plain(in, packet);
 
+	if (has_vnet) {
+		struct input header = take_part(in, sizeof(vnet));
+		if (header.len > 0)
+			memcpy(&vnet, header.data, header.len);
+	}
+	uint32_t len = take_plain(in, packet);
+	if (has_vnet) {
+		if (len > ID_AT + 2) /* a checksum is two bytes: one of both marks stays */
+			packet[ID_AT + 2] |= 0x80;
+		sim_send_vnet(&sim, from, &vnet, packet, len);
+		return;
+	}
 	sim_send_raw(&sim, from, packet, len);
 }
 
@@ -161,7 +170,7 @@ static void configure(struct input *in, uint32_t of)
 	uint8_t what = take8(in), value = take8(in);
 	struct config_allowed_ip ips[2] = {
 		{ .addr = { 10, 0, 0, (uint8_t)(1 - of) }, .len = 32, .remove = what >> 6 & 1 },
-		{ .addr = { value }, .len = value % 33, .remove = value >> 7 },
+		{ .addr = { value }, .len = value % 33, .is_v6 = what >> 7, .remove = value >> 7 },
 	};
 	struct config_peer section = {
 		.remove = (what & 15) == 15,
@@ -202,6 +211,31 @@ static void configure_device(struct input *in, uint32_t of)
 	CHECK(control_apply(&sim.node[of].control, &set, sim.now_ns) == 0);
 }
 
+/* Few messages are left until the session must be renewed, or may not send any more. */
+static void wear(struct input *in, uint32_t of)
+{
+	struct session *x = session_at(of);
+	uint8_t left = take8(in);
+	uint64_t limit = left & 1 ? REJECT_AFTER_MESSAGES : REKEY_AFTER_MESSAGES;
+
+	if (x)
+		atomic_store(&x->keypair.send_counter, limit - left / 2);
+}
+
+static bool holds_no_source(void *ctx, const struct endpoint *e)
+{
+	return false;
+}
+
+/* Whether @of learns where it is reached, and whether it may still send from there. */
+static void lose_sources(uint32_t of, bool learns, bool is_gone)
+{
+	sim.node[of].local.s_addr = learns ? sim.node[of].address.to.in4.sin_addr.s_addr : 0;
+	sim.node[of].source_error = is_gone ? -EADDRNOTAVAIL : 0;
+	if (learns && is_gone)
+		control_check_sources(&sim.node[of].control, holds_no_source, NULL);
+}
+
 static void event(struct input *in)
 {
 	uint8_t what = take8(in);
@@ -212,16 +246,20 @@ static void event(struct input *in)
 		send_inner(in, node);
 		break;
 	case 2:
-		send_raw(in, node);
+		send_raw(in, node, what & 16);
 		break;
 	case 3:
-		inject_raw(in, node);
+		if (what & 16)
+			inject_forged(in, node, what & 32 ? MESSAGE_RESPONSE : MESSAGE_INITIATION);
+		else
+			inject_raw(in, node);
 		break;
 	case 4 ... 5:
+		sim.injected_tos = what >> 4 & 3;
 		inject_sealed(in, node);
 		break;
 	case 6:
-		inject_replay(in, node);
+		inject_replay(in, node, what & 16);
 		break;
 	case 7 ... 8:
 		sim_run(&sim, take16(in) * NSEC_PER_MSEC);
@@ -241,18 +279,22 @@ static void event(struct input *in)
 		configure_device(in, node);
 		break;
 	case 13:
-		sim_set_up(&sim, node, what & 16);
+		if (what & 32)
+			wear(in, node);
+		else
+			sim_set_up(&sim, node, what & 16);
 		break;
 	case 14:
 		sim.link.loss = take8(in) * 4U;
 		sim.link.duplication = take8(in) * 2U;
 		sim.link.jitter_ns = take8(in) * NSEC_PER_MSEC;
 		sim.link.is_cut = what & 16;
+		lose_sources(node, what & 32, what & 64);
 		break;
 	default:
 		sim.node[node].send_error = what & 16 ? -1 : 0;
-		sim.node[node].control.under_load_until_ns = what & 32 ? sim.now_ns + NSEC_PER_SEC
-								       : 0;
+		sim.node[node].control.under_load_until_ns =
+			what & 32 ? sim.now_ns + (what & 64 ? 30 : 1) * NSEC_PER_SEC : 0;
 		break;
 	}
 }
@@ -289,6 +331,7 @@ static void recover(void)
 					  .allowed_ips = &ip,
 					  .n_allowed_ips = 1 };
 		n->send_error = 0;
+		n->source_error = 0;
 		n->control.under_load_until_ns = 0;
 		memcpy(set.private_key, n->private_key, 32);
 		memcpy(section.public_key, sim.node[1 - i].public_key, 32);

@@ -4,17 +4,12 @@
  * advanced to its successor, with some bytes changed; with or without right checksums. Otherwise
  * hardly any two packets would ever be merged. */
 #include <netinet/in.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/bytes.h"
+#include "fuzz/fuzz.h"
 #include "packet/checksum.h"
 #include "packet/gro.h"
 #include "packet/gso.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 enum {
 	KIND_RAW = 1,      /* then length (2 bytes) and packet */
@@ -23,30 +18,11 @@ enum {
 	MAX_LEN = 4000,
 };
 
-struct input {
-	const uint8_t *data;
-	size_t len;
-};
-
 struct fuzz_packet {
 	uint8_t *original, *given;
 	uint32_t len;
 	bool is_back;
 };
-
-static void require(int is_true)
-{
-	if (!is_true)
-		abort();
-}
-
-static uint8_t take(struct input *in)
-{
-	if (in->len == 0)
-		return 0;
-	in->len--;
-	return *in->data++;
-}
 
 /* Offset of the TCP or UDP header, 0 = has none that this program can find. */
 static uint32_t find_l4(const uint8_t *pkt, uint32_t len, uint8_t *ret_protocol)
@@ -106,19 +82,18 @@ static void advance(uint8_t *pkt, uint32_t len)
 /* The next packet of the input in @pkt, which holds the one before; returns its length. */
 static uint32_t next_packet(struct input *in, uint8_t *pkt, uint32_t len)
 {
-	uint8_t control = take(in);
+	uint8_t control = take8(in);
 
 	if (control & KIND_RAW) {
-		uint32_t wanted = take(in) * 256U;
-		wanted = (wanted + take(in)) % MAX_LEN + 1;
-		for (len = 0; len < wanted && in->len > 0; len++)
-			pkt[len] = take(in);
+		struct input raw = take_part(in, take16(in) % MAX_LEN + 1U);
+		len = (uint32_t)raw.len;
+		memcpy(pkt, raw.data, len);
 	} else {
 		advance(pkt, len);
 	}
 	for (unsigned n = (control & N_PATCHES) >> 4; n > 0 && len > 0; n--) {
-		uint32_t at = take(in) % len;
-		pkt[at] ^= take(in);
+		uint32_t at = take8(in) % len;
+		pkt[at] ^= take8(in);
 	}
 	if (control & FIX_CHECKSUMS)
 		fix_checksums(pkt, len);
@@ -152,21 +127,21 @@ static void check_write(const struct gro_write *w, struct fuzz_packet *p, uint32
 
 	memcpy(&vnet, w->iov[0].iov_base, sizeof(vnet));
 	for (uint32_t i = 1; i < w->n_iov; i++) {
-		require(len + w->iov[i].iov_len <= GRO_MAX_LEN);
+		CHECK(len + w->iov[i].iov_len <= GRO_MAX_LEN);
 		memcpy(super + len, w->iov[i].iov_base, w->iov[i].iov_len);
 		len += (uint32_t)w->iov[i].iov_len;
 	}
-	require(w->len == len + sizeof(vnet) && w->n_segments == w->n_iov - 1);
-	require(gso_split_init(&s, &vnet, super, len) == 0 && s.n_segments == w->n_segments);
+	CHECK(w->len == len + sizeof(vnet) && w->n_segments == w->n_iov - 1);
+	CHECK(gso_split_init(&s, &vnet, super, len) == 0 && s.n_segments == w->n_segments);
 	for (uint32_t i = 0; i < s.n_segments; i++) {
 		struct fuzz_packet *from = find(p, n, w->iov[i + 1].iov_base);
 		struct gso_segment seg;
 
 		gso_split_segment(&s, i, &seg, segment);
 		memcpy(segment + s.hdr_len, seg.payload, seg.payload_len);
-		require(from->len == s.hdr_len + seg.payload_len);
-		require(is_same(from->original, segment, from->len));
-		require(!from->is_back && (!previous || previous < from));
+		CHECK(from->len == s.hdr_len + seg.payload_len);
+		CHECK(is_same(from->original, segment, from->len));
+		CHECK(!from->is_back && (!previous || previous < from));
 		from->is_back = true;
 		previous = from;
 	}
@@ -180,7 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	static struct gro gro;
 	struct input in = { data, len };
 	uint32_t pkt_len = 0, n = 0;
-	uint8_t switches = take(&in);
+	uint8_t switches = take8(&in);
 
 	memset(pkt, 0, sizeof(pkt));
 	gro_init(&gro, !(switches & 1), !(switches & 2));
@@ -188,18 +163,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		pkt_len = next_packet(&in, pkt, pkt_len);
 		if (pkt_len == 0)
 			break;
-		p[n] = (struct fuzz_packet){ malloc(pkt_len), malloc(pkt_len), pkt_len, false };
-		require(p[n].original && p[n].given);
-		memcpy(p[n].original, pkt, pkt_len);
-		memcpy(p[n].given, pkt, pkt_len);
-		require(gro_add(&gro, p[n].given, pkt_len));
+		p[n] = (struct fuzz_packet){ copy_of(pkt, pkt_len), copy_of(pkt, pkt_len), pkt_len,
+					     false };
+		CHECK(gro_add(&gro, p[n].given, pkt_len));
 		n++;
 	}
 	uint32_t n_writes = gro_finish(&gro, writes, GRO_MAX_PACKETS);
 	for (uint32_t i = 0; i < n_writes; i++)
 		check_write(&writes[i], p, n);
 	for (uint32_t i = 0; i < n; i++) {
-		require(p[i].is_back);
+		CHECK(p[i].is_back);
 		free(p[i].original);
 		free(p[i].given);
 	}

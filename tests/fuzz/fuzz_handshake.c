@@ -3,24 +3,19 @@
  * datagram: as it is, or as changes to an authentic message, so that what lies behind the macs and
  * the AEADs is reached too. Whatever is refused must leave no trace, and nothing may be accepted
  * whose authenticated bytes were changed. */
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "crypto/secret.h"
+#include "fuzz/fuzz.h"
 #include "noise/cookie.h"
 #include "noise/handshake.h"
 #include "noise/replay.h"
 #include "noise/tai64n.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 /* Bits of the first byte. */
 enum {
 	MODE_TYPE = 3,     /* enum message_type - 1 of the authentic message */
 	MODE_CHANGE = 4,   /* the rest is XORed over it */
 	MODE_FIX_MAC1 = 8, /* mac1 is made valid afterwards */
+	MODE_PSK = 16,     /* both have a preshared key */
 };
 
 #define NOW_NS (1000 * NSEC_PER_SEC)
@@ -43,12 +38,6 @@ static struct end we, peer;
 static struct cookie_checker checker;
 static struct message_initiation sent; /* our initiation in flight */
 static const uint8_t source[] = { 192, 0, 2, 1, 0xca, 0x6c };
-
-#define CHECK(x)                 \
-	do {                     \
-		if (!(x))        \
-			abort(); \
-	} while (0)
 
 /* Byte by byte, padding included: one is a copy of the other. */
 static bool is_same(const void *a, const void *b, size_t len)
@@ -142,6 +131,12 @@ static bool feed_initiation(struct end *us, const struct message_initiation *msg
 	if (memcmp(o.remote_static, us->hs.remote_static, NOISE_KEY_LEN) != 0 ||
 	    handshake_consume_initiation(&us->hs, &us->id, &o, msg, NOW_NS) != HANDSHAKE_OK)
 		return false;
+	struct end again = *us; /* its like is refused, the same and a later one too soon after */
+	CHECK(handshake_consume_initiation(&again.hs, &again.id, &o, msg, NOW_NS) ==
+	      HANDSHAKE_REPLAY);
+	memset(again.hs.latest_timestamp, 0, TAI64N_LEN);
+	CHECK(handshake_consume_initiation(&again.hs, &again.id, &o, msg, NOW_NS + 1) ==
+	      HANDSHAKE_FLOOD);
 	CHECK(handshake_create_response(&us->hs, &us->id, &e, ret_response));
 	return true;
 }
@@ -162,6 +157,26 @@ static bool feed_transport(const struct message_transport *msg)
 	CHECK(replay_accept(&window, counter) == may);
 	CHECK(!replay_accept(&window, counter));
 	return may;
+}
+
+/* A cookie that came lets us pass, from the source that it was made for, until it is too old. */
+static bool feed_cookie_reply(struct end *us, const struct message_cookie_reply *reply)
+{
+	struct message_initiation again = sent;
+	uint8_t *msg = (uint8_t *)&again;
+	struct bytes from = { source, sizeof(source) };
+	struct bytes other = { source + 1, sizeof(source) - 1 };
+
+	if (!cookie_jar_consume_reply(&us->jar, &us->hs, reply, NOW_NS))
+		return false;
+	cookie_jar_add_macs(&us->jar, &us->hs, msg, sizeof(again), NOW_NS + NSEC_PER_SEC);
+	CHECK(macs_check_mac1(&peer.id, msg, sizeof(again)));
+	CHECK(cookie_check_mac2(&checker, msg, sizeof(again), from));
+	CHECK(!cookie_check_mac2(&checker, msg, sizeof(again), other));
+	cookie_jar_add_macs(&us->jar, &us->hs, msg, sizeof(again),
+			    NOW_NS + COOKIE_SECRET_MAX_AGE_NS);
+	CHECK(!us->jar.has_cookie && !cookie_check_mac2(&checker, msg, sizeof(again), from));
+	return true;
 }
 
 /* Under load: the answer must be a well-formed message to whoever asked. */
@@ -188,7 +203,7 @@ static bool feed(struct end *us, const union datagram *d, size_t len,
 		refuse(d, len);
 		return feed_response(us, &d->response);
 	case MESSAGE_COOKIE_REPLY:
-		return cookie_jar_consume_reply(&us->jar, &us->hs, &d->cookie_reply, NOW_NS);
+		return feed_cookie_reply(us, &d->cookie_reply);
 	case MESSAGE_TRANSPORT:
 		return feed_transport(&d->transport);
 	default:
@@ -272,6 +287,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (len == 0)
 		return 0;
 	uint8_t mode = data[0];
+	uint8_t psk[NOISE_KEY_LEN] = { mode & MODE_PSK };
+	handshake_set_psk(&we.hs, psk);
+	handshake_set_psk(&peer.hs, psk);
 	bool fix_mac1 = mode & MODE_FIX_MAC1;
 	if (mode & MODE_CHANGE)
 		fuzz_changed((enum message_type)((mode & MODE_TYPE) + 1), fix_mac1, data + 1,

@@ -9,17 +9,13 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "fuzz/fuzz.h"
 #include "tun/link.h"
 #include "tun/netlink.h"
 #include "tun/route.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 ssize_t __wrap_recv(int fd, void *buf, size_t len, int flags);
 ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags);
@@ -29,36 +25,16 @@ unsigned __wrap_if_nametoindex(const char *name);
 
 enum { MAX_MESSAGE = 20000 };
 
-static struct {
-	const uint8_t *data;
-	size_t len;
-} in;
-
-#define CHECK(x)                                                                      \
-	do {                                                                          \
-		if (!(x)) {                                                           \
-			(void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                      \
-		}                                                                     \
-	} while (0)
-
-static uint8_t take8(void)
-{
-	if (in.len == 0)
-		return 0;
-	in.len--;
-	return *in.data++;
-}
+static struct input in;
 
 static size_t take_bytes(uint8_t *ret, size_t max)
 {
-	size_t n = take8();
-	n |= (size_t)(take8() & 63) << 8;
-	n = MIN(MIN(n, max), in.len);
-	memcpy(ret, in.data, n);
-	in.data += n;
-	in.len -= n;
-	return n;
+	size_t n = take8(&in);
+	n |= (size_t)(take8(&in) & 63) << 8;
+	struct input part = take_part(&in, MIN(n, max));
+	if (part.len > 0)
+		memcpy(ret, part.data, part.len);
+	return part.len;
 }
 
 /* Few, so that a run of one errno, as loops meet it, is likely. */
@@ -72,11 +48,11 @@ static int some_errno(uint8_t which)
 /* Header, fixed part and attributes with lengths that fit, for the most part. */
 static size_t make_message(uint8_t *ret)
 {
-	struct nlmsghdr h = { .nlmsg_type = take8() & 1 ? RTM_NEWLINK : NLMSG_ERROR };
+	struct nlmsghdr h = { .nlmsg_type = take8(&in) & 1 ? RTM_NEWLINK : NLMSG_ERROR };
 	size_t n = sizeof(h) + take_bytes(ret + sizeof(h), 64);
 
-	for (uint8_t i = take8() % 8; i > 0 && n + 600 < MAX_MESSAGE; i--) {
-		struct nlattr a = { .nla_type = take8() };
+	for (uint8_t i = take8(&in) % 8; i > 0 && n + 600 < MAX_MESSAGE; i--) {
+		struct nlattr a = { .nla_type = take8(&in) };
 		size_t payload = take_bytes(ret + n + sizeof(a), 512);
 		a.nla_len = (uint16_t)(sizeof(a) + payload);
 		memcpy(ret + n, &a, sizeof(a));
@@ -94,8 +70,8 @@ static size_t make_ack(uint8_t *ret)
 		struct nlmsgerr e;
 	} ack = { .h = { .nlmsg_len = sizeof(ack), .nlmsg_type = NLMSG_ERROR } };
 
-	if (take8() & 1)
-		ack.e.error = -some_errno(take8());
+	if (take8(&in) & 1)
+		ack.e.error = -some_errno(take8(&in));
 	memcpy(ret, &ack, sizeof(ack));
 	return sizeof(ack);
 }
@@ -103,7 +79,7 @@ static size_t make_ack(uint8_t *ret)
 /* The length, or -1 and errno. @ret has room for MAX_MESSAGE bytes. */
 static ssize_t make_datagram(uint8_t *ret)
 {
-	uint8_t kind = take8();
+	uint8_t kind = take8(&in);
 
 	memset(ret, 0, MAX_MESSAGE);
 	switch (in.len == 0 ? 0 : kind & 7) {
@@ -133,14 +109,27 @@ ssize_t __wrap_recv(int fd, void *buf, size_t len, int flags)
 	return flags & MSG_TRUNC ? n : (ssize_t)MIN(len, (size_t)n);
 }
 
+/* What the kernel says about the namespace: the bytes behind the header stay as they are. */
+static void make_nsid(uint8_t *control)
+{
+	struct cmsghdr h = { .cmsg_len = CMSG_LEN(sizeof(int)),
+			     .cmsg_level = SOL_NETLINK,
+			     .cmsg_type = NETLINK_LISTEN_ALL_NSID };
+
+	memcpy(control, &h, sizeof(h));
+}
+
 ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 {
+	const size_t msg_control_len = msg->msg_controllen;
 	ssize_t n = __wrap_recv(fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, 0);
 	if (n < 0)
 		return n;
 	memset(msg->msg_control, 0, msg->msg_controllen);
 	size_t n_control = take_bytes(msg->msg_control, msg->msg_controllen);
 	msg->msg_controllen = n_control;
+	if (n_control == msg_control_len && *(uint8_t *)msg->msg_control == 0xff)
+		make_nsid(msg->msg_control);
 	return n;
 }
 
@@ -151,15 +140,15 @@ ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags)
 	CHECK(len >= sizeof(h));
 	memcpy(&h, buf, sizeof(h));
 	CHECK(h.nlmsg_len == len); /* our own requests are well-formed */
-	if ((take8() & 15) != 15)
+	if ((take8(&in) & 15) != 15)
 		return (ssize_t)len;
-	errno = some_errno(take8());
+	errno = some_errno(take8(&in));
 	return -1;
 }
 
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
-	uint8_t how = take8();
+	uint8_t how = take8(&in);
 	va_list ap;
 
 	if ((how & 7) == 7) {
@@ -179,14 +168,14 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 
 unsigned __wrap_if_nametoindex(const char *name)
 {
-	return take8();
+	return take8(&in);
 }
 
 static void read_link(void)
 {
 	struct link_monitor m = { .fd = -1, .query_fd = -1, .tun_fd = -1, .nsid = -1 };
 
-	m.hears_all = take8() & 1;
+	m.hears_all = take8(&in) & 1;
 	for (int i = 0; i < 4 && in.len > 0; i++) {
 		struct link_state s, before;
 		memset(&s, 0xa5, sizeof(s));
@@ -197,7 +186,7 @@ static void read_link(void)
 			CHECK(memcmp(&s, &before, sizeof(s)) == 0);
 		else
 			CHECK(memchr(s.name, 0, sizeof(s.name)) != NULL);
-		(void)!link_monitor_set_gso(&m, take8());
+		(void)!link_monitor_set_gso(&m, take8(&in));
 	}
 }
 
@@ -205,11 +194,13 @@ static void read_routes(void)
 {
 	struct route_monitor m = { .fd = -1, .query_fd = -1 };
 	struct endpoint e = { 0 };
-	uint8_t how = take8();
+	uint8_t how = take8(&in);
 
 	e.to.sa.sa_family = how & 1 ? AF_INET : AF_INET6;
 	e.from_ifindex = how >> 4;
-	if (how & 1)
+	if (how & 8)
+		e.from_ifindex = 0;
+	else if (how & 1)
 		e.from.in4.s_addr = 1;
 	else
 		e.from.in6.s6_addr[how & 2 ? 0 : 15] = 0xfe;
@@ -219,7 +210,9 @@ static void read_routes(void)
 
 static void set_up_link(void)
 {
-	struct link_params p = { .mtu = take8(), .txqueuelen = take8(), .gso_max_size = take8() };
+	struct link_params p = { .mtu = take8(&in),
+				 .txqueuelen = take8(&in),
+				 .gso_max_size = take8(&in) };
 	unsigned done = 0xa5;
 
 	if (link_setup("wg0", &p, &done) < 0)
@@ -229,11 +222,8 @@ static void set_up_link(void)
 /* The finder itself, in memory of exactly the size. */
 static void find(void)
 {
-	uint8_t skip = take8(), type = take8();
-	uint8_t *copy = malloc(in.len ? in.len : 1);
-
-	CHECK(copy != NULL);
-	memcpy(copy, in.data, in.len);
+	uint8_t skip = take8(&in), type = take8(&in);
+	uint8_t *copy = copy_of(in.data, in.len);
 	struct bytes body = { copy, in.len }, b = nl_find(body, skip, type);
 	if (b.data)
 		CHECK(b.data >= copy && b.data + b.len <= copy + in.len);
@@ -243,9 +233,8 @@ static void find(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	in.data = data;
-	in.len = len;
-	switch (take8() & 3) {
+	in = (struct input){ data, len };
+	switch (take8(&in) & 3) {
 	case 0:
 		read_link();
 		break;

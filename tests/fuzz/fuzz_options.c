@@ -4,85 +4,11 @@
  * with the rest as its value, or the rest as it stands. Whatever they say, it is refused, or what comes
  * out is in range. */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "daemon/options.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "fuzz/fuzz.h"
 
 enum { MAX_WORDS = 40, MAX_WORD_LEN = 300 };
-
-static const char *const flags[] = {
-	"-f",
-	"-t",
-	"-v",
-	"-l",
-	"-V",
-	"-h",
-	"--foreground",
-	"--threads",
-	"--verbosity",
-	"--verbose",
-	"--log",
-	"--tun-fd",
-	"--uapi-fd",
-	"--mtu",
-	"--txqueuelen",
-	"--gso-max-size",
-	"--io",
-	"--tun-tso",
-	"--tun-uso",
-	"--udp-gso",
-	"--udp-gro",
-	"--multi-queue",
-	"--disable-multi-queue",
-	"--steering",
-	"--cpu-mask",
-	"--status",
-	"--json",
-	"--version",
-	"--help",
-	"--disable-drop-privileges",
-	"--disable-connected-udp",
-	"--socket-buffer-size",
-	"--tun-name-file",
-	"--u",
-	"--",
-};
-
-static const char *const variables[] = {
-	"WG_PROCESS_FOREGROUND",
-	"WG_THREADS",
-	"LOG_LEVEL",
-	"WG_LOG_LEVEL",
-	"WG_LOG_FILE",
-	"WG_TUN_FD",
-	"WG_UAPI_FD",
-	"RINGTUN_MTU",
-	"RINGTUN_TXQUEUELEN",
-	"RINGTUN_GSO_MAX_SIZE",
-	"RINGTUN_IO",
-	"RINGTUN_TUN_TSO",
-	"RINGTUN_TUN_USO",
-	"RINGTUN_UDP_GSO",
-	"RINGTUN_UDP_GRO",
-	"RINGTUN_MULTI_QUEUE",
-	"RINGTUN_STEERING",
-	"RINGTUN_CPU_MASK",
-	"WG_SUDO",
-	"WG_TUN_NAME_FILE",
-};
-
-static void require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stdout, "fuzz_options: %s\n", what);
-	(void)fflush(stdout);
-	abort();
-}
 
 struct line {
 	char *argv[MAX_WORDS + 2];
@@ -100,20 +26,23 @@ static void add(struct line *l, const char *flag, const char *value)
 static void add_word(struct line *l, uint8_t kind, const char *rest)
 {
 	char flag[64];
-	const char *name = flags[kind % ARRAY_SIZE(flags)];
+	const char *name, *variable;
+	if (kind >> 6 == 3) {
+		add(l, "", rest);
+		return;
+	}
+	if (!options_row(63 - (kind & 63), &name, &variable)) /* a word has no zero byte */
+		return;
+	(void)snprintf(flag, sizeof(flag), "--%s%s", name ? name : "", kind >> 6 == 1 ? "=" : "");
 	switch (kind >> 6) {
 	case 0:
-		add(l, name, "");
+		add(l, flag, "");
 		break;
 	case 1:
-		(void)snprintf(flag, sizeof(flag), "%s%s", name, name[1] == '-' ? "=" : "");
 		add(l, flag, rest);
 		break;
-	case 2:
-		require(setenv(variables[kind % ARRAY_SIZE(variables)], rest, 1) == 0, "setenv");
-		break;
 	default:
-		add(l, "", rest);
+		require(!variable || setenv(variable, rest, 1) == 0, "setenv");
 		break;
 	}
 }
@@ -146,6 +75,7 @@ static void check(const struct options *o, int r)
 	require(o->mtu == 0 || o->mtu >= 68, "MTU");
 	require(o->txqueuelen <= INT32_MAX && o->gso_max_size <= UINT16_MAX, "lengths");
 	require(o->io <= RINGTUN_IO_POLL && o->steering <= RINGTUN_OFF, "choices");
+	require(o->nice >= -20 && o->nice <= 0, "nice");
 	if (r < 0 || o->action == OPTIONS_HELP || o->action == OPTIONS_VERSION)
 		return;
 	require(o->name || o->tun_fd > 2, "no interface");
@@ -163,11 +93,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (!null)
 		null = fopen("/dev/null", "w");
 	require(null != NULL, "no /dev/null");
-	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
-		(void)unsetenv(variables[i]);
+	const char *flag, *variable;
+	for (size_t i = 0; options_row(i, &flag, &variable); i++)
+		if (variable)
+			(void)unsetenv(variable);
 	parse_words(&l, data, len);
 	stderr = null; /* one complaint per input is not to be read */
 	int r = options_parse(&o, l.argc, l.argv);
+	if (r == 0 && o.action == OPTIONS_HELP)
+		options_print_help(null);
 	stderr = old;
 	check(&o, r);
 	options_clear_environment();

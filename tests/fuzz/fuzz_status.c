@@ -1,24 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Fuzz target: what --status makes of a daemon's reply. Whatever that is, JSON comes out well-formed. */
 #include <ctype.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "daemon/status.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "fuzz/fuzz.h"
 
 enum { MAX_DEPTH = 8 };
-
-static void require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz_status: %s\n", what);
-	abort();
-}
 
 static void skip_space(const char **p)
 {

@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Fuzz target: the text protocol. The first byte says how the rest is cut into pieces. Whatever it
- * is, cutting must not change what is understood, and what is understood must survive printing. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+ * is, cutting must not change what is understood, what is understood must survive printing, and a
+ * device that it was applied to must be told from `get` alone. */
+#include <errno.h>
 
+#include "base/rcu.h"
+#include "control/report.h"
 #include "control/uapi_format.h"
 #include "control/uapi_parse.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz_uapi: %s\n", what);
-	abort();
-}
+#include "fuzz/fuzz.h"
+#include "protocol/sim.h"
 
 /* FNV-1a: a fingerprint of everything that was parsed. */
 static uint64_t mix(uint64_t hash, const void *data, size_t len)
@@ -105,6 +98,94 @@ static void check_round_trip(const struct config_set *set)
 	uapi_text_finish(&text);
 }
 
+static struct sim sim; /* one device, which is down: configuration is all that happens to it */
+
+static void apply(const struct config_set *set)
+{
+	int r;
+
+	do {
+		r = control_apply(&sim.node[0].control, set, sim.now_ns);
+	} while (r == -EAGAIN);
+	require(r == 0, "not applied");
+}
+
+static void reset_device(void)
+{
+	const struct config_set nothing = { .has_private_key = true,
+					    .has_listen_port = true,
+					    .has_fwmark = true,
+					    .replace_peers = true };
+	if (sim.n_nodes == 0) {
+		sim_init(&sim, 1, 1);
+		sim_set_up(&sim, 0, false);
+	}
+	apply(&nothing);
+}
+
+/* What `get` says of the state, which nobody can set. */
+static bool is_state(const char *line)
+{
+	static const char *const keys[] = { "protocol_version=", "last_handshake_time_sec=",
+					    "last_handshake_time_nsec=", "tx_bytes=", "rx_bytes=" };
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (strncmp(line, keys[i], strlen(keys[i])) == 0)
+			return true;
+	return false;
+}
+
+/* All lines of `get`, each with the peer that it belongs to, in whatever order. What can be set goes
+ * to @ret as a `set`. */
+static uint64_t digest_get(struct uapi_text *ret)
+{
+	struct uapi_text text;
+	uint64_t sum = 0, peer = 0;
+
+	uapi_text_init(&text);
+	control_report(&sim.node[0].control, &text);
+	require(!uapi_text_failed(&text), "out of memory");
+	char *all = (char *)allocate(text.len + 1), *end = all;
+	for (struct bytes front; (front = uapi_text_front(&text)).len;) {
+		memcpy(end, front.data, front.len);
+		end += front.len;
+		uapi_text_take(&text, front.len);
+	}
+	*end = '\0';
+	uapi_text_append_str(ret, "set=1\n");
+	for (char *line = all, *next; (next = strchr(line, '\n')) != NULL; line = next + 1) {
+		size_t len = (size_t)(next - line);
+		if (strncmp(line, "public_key=", 11) == 0)
+			peer = mix(0, line, len);
+		sum += mix(peer, line, len);
+		if (!is_state(line))
+			uapi_text_append(ret, line, len + 1);
+	}
+	uapi_text_append_str(ret, "\n");
+	free(all);
+	uapi_text_finish(&text);
+	return sum;
+}
+
+/* A device that is given what `get` said becomes the same. */
+static void check_applied(const struct config_set *set)
+{
+	struct uapi_text text;
+	struct uapi_parser parser;
+
+	apply(set);
+	uapi_text_init(&text);
+	uapi_parser_init(&parser);
+	uint64_t before = digest_get(&text);
+	require(!uapi_text_failed(&text), "out of memory");
+	text_to_parser(&text, &parser);
+	require(parser.complete && !parser.request.error, "get is well-formed");
+	reset_device();
+	apply(&parser.request.set);
+	require(digest_get(&text) == before, "get says less than was set");
+	uapi_text_finish(&text);
+	uapi_parser_finish(&parser);
+}
+
 static uint64_t digest(const uint8_t *data, size_t len, size_t step)
 {
 	struct uapi_parser parser;
@@ -128,8 +209,10 @@ static uint64_t digest(const uint8_t *data, size_t len, size_t step)
 		if (parser.request.error)
 			require(config_set_memory(&parser.request.set) == 0, "kept after an error");
 		hash = digest_set(hash, &parser.request.set);
-		if (step == SIZE_MAX && parser.request.op == UAPI_OP_SET && !parser.request.error)
+		if (step == SIZE_MAX && parser.request.op == UAPI_OP_SET && !parser.request.error) {
 			check_round_trip(&parser.request.set);
+			check_applied(&parser.request.set);
+		}
 		if (parser.request.close)
 			break;
 		uapi_parser_next(&parser);
@@ -140,10 +223,15 @@ static uint64_t digest(const uint8_t *data, size_t len, size_t step)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
+	static uint64_t n_inputs;
 	if (!len)
 		return 0;
 	size_t step = data[0] ? data[0] : 4097;
+	reset_device();
 	uint64_t whole = digest(data + 1, len - 1, SIZE_MAX);
+	if (n_inputs++ % 32 == 0) /* it waits */
+		rcu_flush();
+	sim_run(&sim, 0); /* frees what was removed */
 	require(whole == digest(data + 1, len - 1, step), "pieces change the meaning");
 	return 0;
 }

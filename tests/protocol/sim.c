@@ -20,6 +20,7 @@ struct sim_buffer {
 	uint32_t len;
 	uint8_t tos;
 	struct endpoint from;
+	struct virtio_net_hdr vnet;
 	uint8_t data[PACKET_LEN];
 };
 
@@ -51,17 +52,20 @@ uint32_t sim_random(struct sim *s)
 	return (uint32_t)(s->random_state >> 33);
 }
 
-static void queue_push(struct sim_queue *q, const uint8_t *data, uint32_t len,
-		       const struct endpoint *from, uint8_t tos)
+/* The buffer, or NULL: full, or too long. */
+static struct sim_buffer *queue_push(struct sim_queue *q, const uint8_t *data, uint32_t len,
+				     const struct endpoint *from, uint8_t tos)
 {
 	if (q->n == QUEUE_LEN || len > PACKET_LEN)
-		return;
+		return NULL;
 	struct sim_buffer *b = &q->slot[(q->head + q->n++) % QUEUE_LEN];
 	b->len = len;
 	b->tos = tos;
+	b->vnet = (struct virtio_net_hdr){ 0 };
 	if (from)
 		b->from = *from;
 	memcpy(b->data, data, len);
+	return b;
 }
 
 static uint32_t queue_take(struct sim_queue *q, struct sim_buffer *ret, uint32_t n)
@@ -189,7 +193,8 @@ static uint32_t io_read(struct io *io, struct io_packet *p, uint32_t n)
 	n = queue_take(&x->tun, x->taken_tun, MIN(n, (uint32_t)TX_READ_BURST));
 	for (uint32_t i = 0; i < n; i++)
 		p[i] = (struct io_packet){ .data = x->taken_tun[i].data,
-					   .len = x->taken_tun[i].len };
+					   .len = x->taken_tun[i].len,
+					   .vnet = x->taken_tun[i].vnet };
 	return n;
 }
 
@@ -302,11 +307,13 @@ static const struct control_ops control_ops = {
 /* --- running --- */
 
 static void inject(struct sim *s, uint32_t to, const struct endpoint *from, uint8_t tos,
-		   struct bytes d)
+		   struct bytes d, bool is_misdirected)
 {
 	struct sim_node *n = &s->node[to];
 
-	if (d.len > 0 && d.data[0] == MESSAGE_TRANSPORT)
+	bool is_for_worker = d.len > 0 && d.data[0] == MESSAGE_TRANSPORT;
+
+	if (is_for_worker != is_misdirected)
 		queue_push(&n->io->udp, d.data, (uint32_t)d.len, from, tos);
 	else
 		control_receive(&n->control, d, from, tos, s->now_ns);
@@ -320,14 +327,14 @@ static void land(struct sim *s)
 
 	f->from.from.in4 = n->local;
 	if (n->control.has_sockets)
-		inject(s, f->to, &f->from, f->tos, (struct bytes){ f->data, f->len });
+		inject(s, f->to, &f->from, f->tos, (struct bytes){ f->data, f->len }, false);
 	free(f);
 }
 
 void sim_inject(struct sim *s, uint32_t to, const struct endpoint *from, const uint8_t *data,
 		uint32_t len)
 {
-	inject(s, to, from, 0, (struct bytes){ data, len });
+	inject(s, to, from, s->injected_tos, (struct bytes){ data, len }, s->is_misdirected);
 }
 
 /* Lets everybody work until nobody has anything left to do at this moment. */
@@ -397,6 +404,15 @@ void sim_send_len(struct sim *s, uint32_t from, uint32_t to, uint32_t id, uint32
 void sim_send_raw(struct sim *s, uint32_t from, const uint8_t *data, uint32_t len)
 {
 	queue_push(&s->node[from].io->tun, data, len, NULL, 0);
+}
+
+void sim_send_vnet(struct sim *s, uint32_t from, const struct virtio_net_hdr *vnet,
+		   const uint8_t *data, uint32_t len)
+{
+	struct sim_buffer *b = queue_push(&s->node[from].io->tun, data, len, NULL, 0);
+
+	if (b)
+		b->vnet = *vnet;
 }
 
 uint32_t sim_seal(const struct session *x, uint64_t counter, const uint8_t *plain, uint32_t len,

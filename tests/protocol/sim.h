@@ -4,6 +4,7 @@
  * milliseconds. The process is registered with RCU by sim_init(). */
 #pragma once
 
+#include <linux/virtio_net.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -68,6 +69,8 @@ struct sim {
 	struct sim_node node[SIM_MAX_NODES];
 	uint32_t n_nodes;
 	struct sim_flight *flights; /* in order of arrival */
+	uint8_t injected_tos;       /* outer TOS of what sim_inject() brings, */
+	bool is_misdirected;        /* and it comes to the wrong thread, as without steering */
 	/* Sees each datagram before it takes off; false = it is lost. May change it. */
 	bool (*on_send)(struct sim *s, struct sim_node *from, uint8_t *data, uint32_t len);
 	void *user;
@@ -90,8 +93,10 @@ void sim_jump(struct sim *s, uint64_t ns);
 /* Node @from's kernel sends an inner packet to node @to: @id comes out as delivered[]. */
 void sim_send(struct sim *s, uint32_t from, uint32_t to, uint32_t id);
 void sim_send_len(struct sim *s, uint32_t from, uint32_t to, uint32_t id, uint32_t len);
-/* The same with any bytes. */
+/* The same with any bytes, which may be a super-packet. */
 void sim_send_raw(struct sim *s, uint32_t from, const uint8_t *data, uint32_t len);
+void sim_send_vnet(struct sim *s, uint32_t from, const struct virtio_net_hdr *vnet,
+		   const uint8_t *data, uint32_t len);
 
 /* The peer object that node @of has for node @for_node. */
 struct peer *sim_peer(struct sim *s, uint32_t of, uint32_t for_node);

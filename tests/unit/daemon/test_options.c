@@ -34,34 +34,10 @@ static int parse(const char *line)
 
 static void clear_variables(void)
 {
-	static const char *const names[] = {
-		"WG_PROCESS_FOREGROUND",
-		"WG_THREADS",
-		"LOG_LEVEL",
-		"WG_LOG_LEVEL",
-		"WG_LOG_FILE",
-		"WG_TUN_FD",
-		"WG_UAPI_FD",
-		"RINGTUN_MTU",
-		"RINGTUN_TXQUEUELEN",
-		"RINGTUN_IO",
-		"RINGTUN_TUN_TSO",
-		"RINGTUN_TUN_USO",
-		"RINGTUN_UDP_GSO",
-		"RINGTUN_UDP_GRO",
-		"RINGTUN_MULTI_QUEUE",
-		"RINGTUN_STEERING",
-		"RINGTUN_CPU_MASK",
-		"WG_SUDO",
-		"RINGTUN_USER",
-		"RINGTUN_NO_NEW_PRIVS",
-		"RINGTUN_DROP_CAPABILITIES",
-		"RINGTUN_LANDLOCK",
-		"RINGTUN_SECCOMP",
-		"WG_TUN_NAME_FILE",
-	};
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		unsetenv(names[i]);
+	const char *flag, *variable;
+	for (size_t i = 0; options_row(i, &flag, &variable); i++)
+		if (variable)
+			unsetenv(variable);
 	cr_assert(freopen("/dev/null", "w", stderr) != NULL); /* usage errors are loud */
 }
 
