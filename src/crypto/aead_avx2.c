@@ -454,19 +454,4 @@ const struct aead_kernel aead_avx2_kernel = {
 	.wipe_registers = avx2_wipe_registers,
 };
 
-static void avx2_seal_burst(const struct aead_seal_job *job, size_t n)
-{
-	aead_burst_seal(&aead_avx2_kernel, job, n);
-}
-
-static void avx2_open_burst(struct aead_open_job *job, size_t n)
-{
-	aead_burst_open(&aead_avx2_kernel, job, n);
-}
-
-const struct aead_impl aead_avx2 = {
-	.name = "avx2",
-	.cpu = CPU_AVX2,
-	.seal_burst = avx2_seal_burst,
-	.open_burst = avx2_open_burst,
-};
+AEAD_BURST_IMPL(avx2, CPU_AVX2);

@@ -54,19 +54,4 @@ const struct aead_kernel aead_avx512_kernel = {
 	.wipe_registers = f_wipe_registers,
 };
 
-static void f_seal_burst(const struct aead_seal_job *job, size_t n)
-{
-	aead_burst_seal(&aead_avx512_kernel, job, n);
-}
-
-static void f_open_burst(struct aead_open_job *job, size_t n)
-{
-	aead_burst_open(&aead_avx512_kernel, job, n);
-}
-
-const struct aead_impl aead_avx512 = {
-	.name = "avx512",
-	.cpu = CPU_AVX512,
-	.seal_burst = f_seal_burst,
-	.open_burst = f_open_burst,
-};
+AEAD_BURST_IMPL(avx512, CPU_AVX512);

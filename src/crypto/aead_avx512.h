@@ -144,14 +144,34 @@ ALWAYS_INLINE void rows_set_run(uint32_t (*rows)[CHACHA_ROW_LANES], const struct
 	"mov $10, %%r15d\n\t" ROUNDS_WITH_MAC(DOUBLE_ROUND, "dec %%r15d\n\t")
 
 #define ZMM(n) register __m512i z##n __asm__("zmm" #n)
+#define ZMM_0_TO_15 \
+	ZMM(0);     \
+	ZMM(1);     \
+	ZMM(2);     \
+	ZMM(3);     \
+	ZMM(4);     \
+	ZMM(5);     \
+	ZMM(6);     \
+	ZMM(7);     \
+	ZMM(8);     \
+	ZMM(9);     \
+	ZMM(10);    \
+	ZMM(11);    \
+	ZMM(12);    \
+	ZMM(13);    \
+	ZMM(14);    \
+	ZMM(15)
+/* After what leaves its result there, at once: a register variable does not outlast a call, and a
+ * sanitizer puts one wherever the life of an array begins. */
+#define STORE_ZMM_0_TO_15(v)                                                               \
+	((v)[0] = z0, (v)[1] = z1, (v)[2] = z2, (v)[3] = z3, (v)[4] = z4, (v)[5] = z5,     \
+	 (v)[6] = z6, (v)[7] = z7, (v)[8] = z8, (v)[9] = z9, (v)[10] = z10, (v)[11] = z11, \
+	 (v)[12] = z12, (v)[13] = z13, (v)[14] = z14, (v)[15] = z15)
 
 /* v = the state after ten double rounds + the state, while spans are absorbed. */
 ALWAYS_INLINE void chacha_16(__m512i v[16], struct aead_context *x)
 {
-	ZMM(0), z1 __asm__("zmm1"), z2 __asm__("zmm2"), z3 __asm__("zmm3");
-	ZMM(4), z5 __asm__("zmm5"), z6 __asm__("zmm6"), z7 __asm__("zmm7");
-	ZMM(8), z9 __asm__("zmm9"), z10 __asm__("zmm10"), z11 __asm__("zmm11");
-	ZMM(12), z13 __asm__("zmm13"), z14 __asm__("zmm14"), z15 __asm__("zmm15");
+	ZMM_0_TO_15;
 	const void *from = x->state;
 	struct mac_span *span = x->cursor.span;
 	uint64_t at = x->cursor.at;
@@ -162,24 +182,7 @@ ALWAYS_INLINE void chacha_16(__m512i v[16], struct aead_context *x)
 			   "=v"(z14), "=v"(z15), "+a"(from), "+S"(span), "+D"(at)
 			 :
 			 : "r15", MAC_CLOBBERS);
-	/* At once: a register variable does not outlast a call, and a sanitizer puts one wherever the
-	 * life of an array begins. */
-	v[0] = z0;
-	v[1] = z1;
-	v[2] = z2;
-	v[3] = z3;
-	v[4] = z4;
-	v[5] = z5;
-	v[6] = z6;
-	v[7] = z7;
-	v[8] = z8;
-	v[9] = z9;
-	v[10] = z10;
-	v[11] = z11;
-	v[12] = z12;
-	v[13] = z13;
-	v[14] = z14;
-	v[15] = z15;
+	STORE_ZMM_0_TO_15(v);
 	x->cursor.span = span;
 	x->cursor.at = at;
 	for (int i = 0; i < 16; i++)

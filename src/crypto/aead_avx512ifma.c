@@ -181,19 +181,4 @@ const struct aead_kernel aead_avx512ifma_kernel = {
 	.wipe_registers = ifma_wipe_registers,
 };
 
-static void ifma_seal_burst(const struct aead_seal_job *job, size_t n)
-{
-	aead_burst_seal(&aead_avx512ifma_kernel, job, n);
-}
-
-static void ifma_open_burst(struct aead_open_job *job, size_t n)
-{
-	aead_burst_open(&aead_avx512ifma_kernel, job, n);
-}
-
-const struct aead_impl aead_avx512ifma = {
-	.name = "avx512ifma",
-	.cpu = CPU_AVX512 | CPU_AVX512_IFMA,
-	.seal_burst = ifma_seal_burst,
-	.open_burst = ifma_open_burst,
-};
+AEAD_BURST_IMPL(avx512ifma, CPU_AVX512 | CPU_AVX512_IFMA);

@@ -121,6 +121,21 @@ extern const struct aead_kernel aead_neon_kernel;
 void aead_burst_seal(const struct aead_kernel *kernel, const struct aead_seal_job *job, size_t n);
 void aead_burst_open(const struct aead_kernel *kernel, struct aead_open_job *job, size_t n);
 
+/* aead_@isa: that scheduler with aead_@isa_kernel. */
+#define AEAD_BURST_IMPL(isa, cpu_bits)                                          \
+	static void isa##_seal_burst(const struct aead_seal_job *job, size_t n) \
+	{                                                                       \
+		aead_burst_seal(&aead_##isa##_kernel, job, n);                  \
+	}                                                                       \
+	static void isa##_open_burst(struct aead_open_job *job, size_t n)       \
+	{                                                                       \
+		aead_burst_open(&aead_##isa##_kernel, job, n);                  \
+	}                                                                       \
+	const struct aead_impl aead_##isa = { .name = #isa,                     \
+					      .cpu = (cpu_bits),                \
+					      .seal_burst = isa##_seal_burst,   \
+					      .open_burst = isa##_open_burst }
+
 /* 16-byte blocks that Poly1305 absorbs for a text: its own, and one for the lengths. */
 static inline size_t mac_blocks(size_t text_len)
 {

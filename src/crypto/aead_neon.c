@@ -290,19 +290,4 @@ const struct aead_kernel aead_neon_kernel = {
 	.wipe_registers = neon_wipe_registers,
 };
 
-static void neon_seal_burst(const struct aead_seal_job *job, size_t n)
-{
-	aead_burst_seal(&aead_neon_kernel, job, n);
-}
-
-static void neon_open_burst(struct aead_open_job *job, size_t n)
-{
-	aead_burst_open(&aead_neon_kernel, job, n);
-}
-
-const struct aead_impl aead_neon = {
-	.name = "neon",
-	.cpu = CPU_NEON,
-	.seal_burst = neon_seal_burst,
-	.open_burst = neon_open_burst,
-};
+AEAD_BURST_IMPL(neon, CPU_NEON);

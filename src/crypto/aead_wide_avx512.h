@@ -58,10 +58,7 @@
 ALWAYS_INLINE void chacha_32(__m512i v[16], struct aead_context *x,
 			     const uint32_t (*key)[CHACHA_ROW_LANES])
 {
-	ZMM(0), z1 __asm__("zmm1"), z2 __asm__("zmm2"), z3 __asm__("zmm3");
-	ZMM(4), z5 __asm__("zmm5"), z6 __asm__("zmm6"), z7 __asm__("zmm7");
-	ZMM(8), z9 __asm__("zmm9"), z10 __asm__("zmm10"), z11 __asm__("zmm11");
-	ZMM(12), z13 __asm__("zmm13"), z14 __asm__("zmm14"), z15 __asm__("zmm15");
+	ZMM_0_TO_15;
 	unsigned count = CHACHA_DOUBLE_ROUNDS;
 
 	x->has_used_high = true;
@@ -76,23 +73,7 @@ ALWAYS_INLINE void chacha_32(__m512i v[16], struct aead_context *x,
 		: [low] "r"(x->state), [key] "r"(key), [high] "r"(x->high), [out] "r"(x->high_out)
 		: "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24",
 		  "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "cc", "memory");
-	/* At once: see chacha_16(). */
-	v[0] = z0;
-	v[1] = z1;
-	v[2] = z2;
-	v[3] = z3;
-	v[4] = z4;
-	v[5] = z5;
-	v[6] = z6;
-	v[7] = z7;
-	v[8] = z8;
-	v[9] = z9;
-	v[10] = z10;
-	v[11] = z11;
-	v[12] = z12;
-	v[13] = z13;
-	v[14] = z14;
-	v[15] = z15;
+	STORE_ZMM_0_TO_15(v);
 }
 
 ALWAYS_INLINE void wide_load_high(__m512i v[16], const struct aead_context *x)
