@@ -189,9 +189,9 @@ static int create_device(struct daemon *d)
 	ringtun_device_params_init(&params);
 	params.name = o->name;
 	params.tun_fd = o->tun_fd;
-	params.n_workers = o->n_workers;
+	params.n_workers = (uint16_t)o->n_workers;
 	if (o->mtu)
-		params.mtu = o->mtu;
+		params.mtu = (uint16_t)o->mtu;
 	params.txqueuelen = o->txqueuelen;
 	params.gso_max_size = o->gso_max_size;
 	params.nice = o->nice;

@@ -13,7 +13,11 @@
 #include <unistd.h>
 
 enum {
+	MIN_MTU = 68, /* RFC 791's least */
+	/* From one segment to what the kernel calls GSO_LEGACY_MAX_SIZE: a super-packet must fit into a
+	 * buffer. */
 	MIN_GSO_MAX_SIZE = 2048,
+	GSO_LEGACY_MAX_SIZE = 65535,
 	DEFAULT_NICE = -13, /* src/adr/0007-priority.md */
 };
 
@@ -28,7 +32,9 @@ struct option_row {
 	const char *help;     /* NULL = accepted, not shown */
 	parse_fn *parse;      /* false: the value is not acceptable */
 	size_t field;         /* offset of what a shared parser sets */
-	char letter;          /* short option, or 0 */
+	uint32_t min, max;    /* of parse_range() */
+	bool may_be_zero;
+	char letter; /* short option, or 0 */
 };
 
 static void *field_of(struct options *options, const struct option_row *row)
@@ -99,42 +105,15 @@ static bool parse_string(struct options *options, const struct option_row *row, 
 	return *value != '\0';
 }
 
-static bool parse_threads(struct options *options, const struct option_row *row, const char *value)
+/* The row's least and most; 0 as well where that means something of its own. */
+static bool parse_range(struct options *options, const struct option_row *row, const char *value)
 {
 	unsigned long number;
-	if (!parse_number(value, OPTIONS_MAX_THREADS, &number))
+	uint32_t *field = field_of(options, row);
+	if (!parse_number(value, row->max, &number) ||
+	    (number < row->min && !(number == 0 && row->may_be_zero)))
 		return false;
-	options->n_workers = (uint16_t)number;
-	return true;
-}
-
-static bool parse_mtu(struct options *options, const struct option_row *row, const char *value)
-{
-	unsigned long number;
-	if (!parse_number(value, UINT16_MAX, &number) || number < 68) /* RFC 791's least */
-		return false;
-	options->mtu = (uint16_t)number;
-	return true;
-}
-
-static bool parse_txqueuelen(struct options *options, const struct option_row *row,
-			     const char *value)
-{
-	unsigned long number;
-	if (!parse_number(value, INT32_MAX, &number))
-		return false;
-	options->txqueuelen = (uint32_t)number;
-	return true;
-}
-
-/* From one segment to what the kernel calls GSO_LEGACY_MAX_SIZE: a super-packet must fit into a buffer. */
-static bool parse_gso_max_size(struct options *options, const struct option_row *row,
-			       const char *value)
-{
-	unsigned long number;
-	if (!parse_number(value, UINT16_MAX, &number) || (number && number < MIN_GSO_MAX_SIZE))
-		return false;
-	options->gso_max_size = (uint32_t)number;
+	*field = (uint32_t)number;
 	return true;
 }
 
@@ -279,7 +258,8 @@ static const struct option_row rows[] = {
 	{ "foreground", "WG_PROCESS_FOREGROUND", NULL,
 	  "stay in the foreground", .parse = parse_foreground, .letter = 'f' },
 	{ "threads", "WG_THREADS", "N",
-	  "worker threads; 0 = one per core", .parse = parse_threads, .letter = 't' },
+	  "worker threads; 0 = one per core", .parse = parse_range, FIELD(n_workers),
+	  .max = OPTIONS_MAX_THREADS, .letter = 't' },
 	{ NULL, "LOG_LEVEL", NULL, NULL, .parse = parse_go_log_level },
 	{ "verbosity", "WG_LOG_LEVEL", "LEVEL",
 	  "silent, error, info or debug", .parse = parse_verbosity, .letter = 'v' },
@@ -290,12 +270,15 @@ static const struct option_row rows[] = {
 	  "use this configured TUN descriptor", .parse = parse_fd, FIELD(tun_fd) },
 	{ "uapi-fd", "WG_UAPI_FD", "N",
 	  "use this listening or connected control socket", .parse = parse_fd, FIELD(uapi_fd) },
-	{ "mtu", "RINGTUN_MTU", "BYTES", "MTU of a new interface", .parse = parse_mtu },
+	{ "mtu", "RINGTUN_MTU", "BYTES", "MTU of a new interface", .parse = parse_range, FIELD(mtu),
+	  .min = MIN_MTU, .max = UINT16_MAX },
 	{ "txqueuelen", "RINGTUN_TXQUEUELEN", "N",
-	  "queue length of a new interface", .parse = parse_txqueuelen },
+	  "queue length of a new interface", .parse = parse_range, FIELD(txqueuelen),
+	  .max = INT32_MAX },
 	{ "gso-max-size", "RINGTUN_GSO_MAX_SIZE", "BYTES",
 	  "largest super-packet of a new interface; 0 = by its MTU",
-	  .parse = parse_gso_max_size },
+	  .parse = parse_range, FIELD(gso_max_size),
+	  .min = MIN_GSO_MAX_SIZE, .max = GSO_LEGACY_MAX_SIZE, .may_be_zero = true },
 	{ "nice", "RINGTUN_NICE", "N",
 	  "nice value of the threads, -20 to 0 (as started)", .parse = parse_nice },
 	{ "io", "RINGTUN_IO", "ENGINE", "auto, uring or poll", .parse = parse_io },

@@ -35,8 +35,8 @@ struct options {
 	int log_level;         /* enum ringtun_log_level, or OPTIONS_SILENT */
 	bool log_requested;    /* a level was given, and not silent: keep stdout (U-062) */
 	const char *log_file;  /* NULL = none */
-	uint16_t n_workers;    /* 0 = one per core */
-	uint16_t mtu;          /* 0 = the library's default */
+	uint32_t n_workers;    /* 0 = one per core */
+	uint32_t mtu;          /* 0 = the library's default */
 	uint32_t txqueuelen;   /* 0 = the library's default */
 	uint32_t gso_max_size; /* 0 = by the MTU */
 	int nice;              /* of the threads that carry traffic */
