@@ -10,6 +10,7 @@
 #include "base/rcu.h"
 #include "crypto/secret.h"
 #include "crypto/x25519.h"
+#include "no_kernel.h"
 #include "noise/message.h"
 
 enum { QUEUE_LEN = 512, PACKET_LEN = 2048, INNER_MIN_LEN = 28 };
@@ -119,8 +120,9 @@ static void note_sent(struct sim_node *n, const struct endpoint *to, uint8_t tos
 	}
 }
 
-static int sim_wire(struct sim_node *n, const struct endpoint *to, uint8_t tos, struct bytes d)
+static int op_send(void *ctx, const struct endpoint *to, uint8_t tos, struct bytes d)
 {
+	struct sim_node *n = ctx;
 	struct sim *s = n->sim;
 	uint8_t copy[PACKET_LEN];
 
@@ -153,25 +155,6 @@ static int sim_wire(struct sim_node *n, const struct endpoint *to, uint8_t tos, 
 
 /* --- the engine --- */
 
-static void io_destroy_sim(struct io *io)
-{
-	(void)io;
-}
-
-static int io_set_fds(struct io *io, const struct io_fds *fds)
-{
-	(void)io;
-	(void)fds;
-	return 0;
-}
-
-static int io_wait(struct io *io, uint64_t timeout_ns)
-{
-	(void)io;
-	(void)timeout_ns;
-	return 0;
-}
-
 static uint32_t io_recv(struct io *io, struct io_datagram *d, uint32_t n)
 {
 	struct sim_io *x = container_of(io, struct sim_io, io);
@@ -200,20 +183,7 @@ static uint32_t io_read(struct io *io, struct io_packet *p, uint32_t n)
 
 static void io_send(struct io *io, struct io_send *snd, uint32_t n)
 {
-	struct sim_io *x = container_of(io, struct sim_io, io);
-
-	for (uint32_t i = 0; i < n; i++) {
-		snd[i].result = 0;
-		snd[i].n_sent = 0;
-		for (uint32_t off = 0; off < snd[i].len; off += snd[i].segment_len) {
-			uint32_t len = MIN(snd[i].len - off, snd[i].segment_len);
-			snd[i].result = sim_wire(x->node, snd[i].to, snd[i].tos,
-						 (struct bytes){ snd[i].data + off, len });
-			if (snd[i].result < 0)
-				break;
-			snd[i].n_sent++;
-		}
-	}
+	io_send_each(snd, n, op_send, container_of(io, struct sim_io, io)->node);
 }
 
 static void io_write(struct io *io, struct io_write *w, uint32_t n)
@@ -235,49 +205,17 @@ static void io_write(struct io *io, struct io_write *w, uint32_t n)
 	}
 }
 
-static void io_submit(struct io *io)
-{
-	(void)io;
-}
-
 static const struct io_ops io_ops = {
 	.name = "sim",
-	.destroy = io_destroy_sim,
-	.set_fds = io_set_fds,
-	.wait = io_wait,
+	NO_KERNEL_IO,
+	.wait = no_io_wait,
 	.recv_burst = io_recv,
 	.read_burst = io_read,
 	.send_burst = io_send,
 	.write_burst = io_write,
-	.submit = io_submit,
 };
 
 /* --- what control wants --- */
-
-static int op_send(void *ctx, const struct endpoint *to, uint8_t tos, struct bytes d)
-{
-	return sim_wire(ctx, to, tos, d);
-}
-
-static int op_open(void *ctx, uint16_t port, uint32_t fwmark, uint16_t *ret_port)
-{
-	(void)ctx;
-	(void)fwmark;
-	*ret_port = port ? port : 51820;
-	return 0;
-}
-
-static void op_close(void *ctx)
-{
-	(void)ctx;
-}
-
-static int op_mark(void *ctx, uint32_t fwmark)
-{
-	(void)ctx;
-	(void)fwmark;
-	return 0;
-}
 
 static void op_realtime(void *ctx, uint64_t *sec, uint32_t *nsec)
 {
@@ -289,19 +227,10 @@ static void op_realtime(void *ctx, uint64_t *sec, uint32_t *nsec)
 	*nsec = (uint32_t)(t % NSEC_PER_SEC);
 }
 
-PRINTF_LIKE(2, 3) static void op_debug(void *ctx, const char *format, ...)
-{
-	(void)ctx;
-	(void)format;
-}
-
 static const struct control_ops control_ops = {
 	.send = op_send,
-	.open_sockets = op_open,
-	.close_sockets = op_close,
-	.set_mark = op_mark,
+	NO_KERNEL_CONTROL,
 	.realtime = op_realtime,
-	.debug = op_debug,
 };
 
 /* --- running --- */
@@ -494,17 +423,6 @@ const struct sim_sent *sim_last_sent(const struct sim_node *node, uint8_t type, 
 }
 
 /* --- set-up --- */
-
-static void wake_nobody(void *ctx)
-{
-	(void)ctx;
-}
-
-static void wake_no_worker(void *ctx, uint32_t worker)
-{
-	(void)ctx;
-	(void)worker;
-}
 
 static void must(bool ok)
 {

@@ -21,6 +21,7 @@
 #include "control/report.h"
 #include "crypto/x25519.h"
 #include "datapath/worker.h"
+#include "protocol/no_kernel.h"
 #include "udp/udp.h"
 
 enum {
@@ -153,18 +154,6 @@ static uint32_t take(struct side *s, uint32_t thread, struct datagram **ret, uin
 
 /* --- the engine --- */
 
-static void io_destroy_memory(struct io *io)
-{
-	(void)io;
-}
-
-static int io_set_fds(struct io *io, const struct io_fds *fds)
-{
-	(void)io;
-	(void)fds;
-	return 0;
-}
-
 static int io_wait(struct io *io, uint64_t timeout_ns)
 {
 	struct timespec t = { .tv_nsec = 100000 };
@@ -254,23 +243,16 @@ static uint32_t io_read(struct io *io, struct io_packet *p, uint32_t n)
 	return n;
 }
 
+static int send_one(void *ctx, const struct endpoint *to, uint8_t tos, struct bytes d)
+{
+	struct engine *e = ctx;
+
+	return transmit(e->side, e->number, &e->random, to, tos, d);
+}
+
 static void io_send(struct io *io, struct io_send *snd, uint32_t n)
 {
-	struct engine *e = container_of(io, struct engine, io);
-
-	for (uint32_t i = 0; i < n; i++) {
-		snd[i].result = 0;
-		snd[i].n_sent = 0;
-		for (uint32_t off = 0; off < snd[i].len; off += snd[i].segment_len) {
-			uint32_t len = MIN(snd[i].len - off, snd[i].segment_len);
-			snd[i].result = transmit(e->side, e->number, &e->random, snd[i].to,
-						 snd[i].tos,
-						 (struct bytes){ snd[i].data + off, len });
-			if (snd[i].result < 0)
-				break;
-			snd[i].n_sent++;
-		}
-	}
+	io_send_each(snd, n, send_one, container_of(io, struct engine, io));
 }
 
 static void check_packet(struct side *s, const uint8_t *p, size_t len)
@@ -306,21 +288,14 @@ static void io_write(struct io *io, struct io_write *w, uint32_t n)
 	}
 }
 
-static void io_submit(struct io *io)
-{
-	(void)io;
-}
-
 static const struct io_ops io_ops = {
 	.name = "memory",
-	.destroy = io_destroy_memory,
-	.set_fds = io_set_fds,
+	NO_KERNEL_IO,
 	.wait = io_wait,
 	.recv_burst = io_recv,
 	.read_burst = io_read,
 	.send_burst = io_send,
 	.write_burst = io_write,
-	.submit = io_submit,
 };
 
 /* --- what control wants --- */
@@ -329,26 +304,6 @@ static int op_send(void *ctx, const struct endpoint *to, uint8_t tos, struct byt
 {
 	struct side *s = ctx;
 	return transmit(s, CONTROL, &s->control_random, to, tos, d);
-}
-
-static int op_open(void *ctx, uint16_t port, uint32_t fwmark, uint16_t *ret_port)
-{
-	(void)ctx;
-	(void)fwmark;
-	*ret_port = port ? port : 51820;
-	return 0;
-}
-
-static void op_close(void *ctx)
-{
-	(void)ctx;
-}
-
-static int op_mark(void *ctx, uint32_t fwmark)
-{
-	(void)ctx;
-	(void)fwmark;
-	return 0;
 }
 
 static void op_realtime(void *ctx, uint64_t *sec, uint32_t *nsec)
@@ -360,31 +315,11 @@ static void op_realtime(void *ctx, uint64_t *sec, uint32_t *nsec)
 	*nsec = (uint32_t)(t % NSEC_PER_SEC);
 }
 
-PRINTF_LIKE(2, 3) static void op_debug(void *ctx, const char *format, ...)
-{
-	(void)ctx;
-	(void)format;
-}
-
 static const struct control_ops control_ops = {
 	.send = op_send,
-	.open_sockets = op_open,
-	.close_sockets = op_close,
-	.set_mark = op_mark,
+	NO_KERNEL_CONTROL,
 	.realtime = op_realtime,
-	.debug = op_debug,
 };
-
-static void wake_nobody(void *ctx)
-{
-	(void)ctx; /* everybody looks all the time */
-}
-
-static void wake_no_worker(void *ctx, uint32_t worker)
-{
-	(void)ctx;
-	(void)worker;
-}
 
 /* --- configuration --- */
 

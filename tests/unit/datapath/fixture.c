@@ -8,25 +8,7 @@
 
 #include "base/bytes.h"
 #include "crypto/secret.h"
-
-static void io_destroy_fixture(struct io *io)
-{
-	(void)io;
-}
-
-static int io_set_fds(struct io *io, const struct io_fds *fds)
-{
-	(void)io;
-	(void)fds;
-	return 0;
-}
-
-static int io_wait(struct io *io, uint64_t timeout_ns)
-{
-	(void)io;
-	(void)timeout_ns;
-	return 0;
-}
+#include "protocol/no_kernel.h"
 
 static uint32_t io_recv(struct io *io, struct io_datagram *d, uint32_t n)
 {
@@ -106,21 +88,14 @@ static void io_write(struct io *io, struct io_write *w, uint32_t n)
 	}
 }
 
-static void io_submit(struct io *io)
-{
-	(void)io;
-}
-
 static const struct io_ops io_ops = {
 	.name = "fixture",
-	.destroy = io_destroy_fixture,
-	.set_fds = io_set_fds,
-	.wait = io_wait,
+	NO_KERNEL_IO,
+	.wait = no_io_wait,
 	.recv_burst = io_recv,
 	.read_burst = io_read,
 	.send_burst = io_send,
 	.write_burst = io_write,
-	.submit = io_submit,
 };
 
 static void wake_control(void *ctx)
