@@ -102,21 +102,11 @@ static bool do_half(const struct seccomp_notif *n, struct seccomp_notif_resp *re
 	return ok;
 }
 
-/* Takes one from the plan; false = this call shall succeed. */
+/* False = this call shall succeed. */
 static bool shall_fail(int nr)
 {
-	if (!atomic_load(&plan->has_begun) || atomic_load(&plan->what) != nr)
-		return false;
-	uint32_t skip = atomic_load(&plan->skip), times = atomic_load(&plan->times);
-	if (skip > 0) {
-		atomic_store(&plan->skip, skip - 1);
-		return false;
-	}
-	if (times == 0)
-		return false;
-	if (times != UINT32_MAX)
-		atomic_store(&plan->times, times - 1);
-	return true;
+	return atomic_load(&plan->has_begun) && atomic_load(&plan->what) == nr &&
+	       fault_plan_take(plan);
 }
 
 static void answer(int listener)

@@ -41,18 +41,8 @@ static bool shall_fail(void)
 	if (!plan)
 		return false;
 	atomic_fetch_add(&plan->n_allocations, 1);
-	if (atomic_load(&plan->what) != FAULT_ALLOCATION)
+	if (atomic_load(&plan->what) != FAULT_ALLOCATION || !fault_plan_take(plan))
 		return false;
-	/* Two threads may take the same one of these; the test counts what failed. */
-	uint32_t skip = atomic_load(&plan->skip), times = atomic_load(&plan->times);
-	if (skip > 0) {
-		atomic_store(&plan->skip, skip - 1);
-		return false;
-	}
-	if (times == 0)
-		return false;
-	if (times != UINT32_MAX)
-		atomic_store(&plan->times, times - 1);
 	atomic_fetch_add(&plan->n_failed, 1);
 	errno = ENOMEM;
 	return true;

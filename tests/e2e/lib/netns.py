@@ -72,6 +72,17 @@ def missing():
     return {0: None, 2: "network namespaces can not be made"}.get(code, "no usable /dev/net/tun")
 
 
+def require():
+    """Ends the process, after saying why, if nothing can run here."""
+    reason = missing()
+    if reason:
+        print(f"skip all: {reason}")
+        sys.exit(77)
+    if not os.access(ringtun_bin(), os.X_OK):
+        print(f"not ok setup: no daemon at {ringtun_bin()}: build it or set RINGTUN_BIN")
+        sys.exit(1)
+
+
 def probe_namespace():
     if libc.unshare(CLONE_NEWNET) != 0:
         return 2

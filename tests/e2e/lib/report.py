@@ -98,13 +98,7 @@ def verdict(name, function, timeout):
 
 def main():
     """Runs the registered cases and ends the process."""
-    reason = netns.missing()
-    if reason:
-        print(f"skip all: {reason}")
-        sys.exit(77)
-    if not os.access(netns.ringtun_bin(), os.X_OK):
-        print(f"not ok setup: no daemon at {netns.ringtun_bin()}: build it or set RINGTUN_BIN")
-        sys.exit(1)
+    netns.require()
     wanted = sys.argv[1:]
     failed = 0
     for name, function, timeout in CASES:

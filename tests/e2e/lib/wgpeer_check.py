@@ -173,12 +173,6 @@ def main():
     if args.list:
         print("\n".join(c.name for c in checks))
         sys.exit(0)
-    reason = netns.missing()
-    if reason:
-        print(f"skip all: {reason}")
-        sys.exit(77)
-    if not os.access(netns.ringtun_bin(), os.X_OK):
-        print(f"not ok setup: no daemon at {netns.ringtun_bin()}: build it or set RINGTUN_BIN")
-        sys.exit(1)
+    netns.require()
     netns.Lab.sweep()
     sys.exit(1 if run_all(checks, args.j, args.reference) else 0)

@@ -2,6 +2,7 @@
 /* Sticky sources against the kernel's routing (P-348, PITFALLS 66 and 85). */
 #include <stdlib.h>
 
+#include "device/endpoint_of.h"
 #include "io/net_fixture.h"
 #include "tun/route.h"
 
@@ -15,22 +16,6 @@ static void open_all(void)
 		    "ip addr add 192.0.2.1/24 dev a0; ip addr add 198.51.100.1/24 dev b0;"
 		    "ip addr add 2001:db8::1/64 dev a0 nodad");
 	cr_assert(eq(int, route_monitor_open(&monitor), 0));
-}
-
-static struct endpoint endpoint_of(const char *to, const char *from, const char *ifname)
-{
-	struct endpoint e;
-	memset(&e, 0, sizeof(e));
-	if (inet_pton(AF_INET, to, &e.to.in4.sin_addr) == 1) {
-		e.to.sa.sa_family = AF_INET;
-		inet_pton(AF_INET, from, &e.from.in4);
-	} else {
-		inet_pton(AF_INET6, to, &e.to.in6.sin6_addr);
-		e.to.sa.sa_family = AF_INET6;
-		inet_pton(AF_INET6, from, &e.from.in6);
-	}
-	e.from_ifindex = if_nametoindex(ifname);
-	return e;
 }
 
 Test(route, hears_of_addresses_and_routes)
@@ -53,7 +38,7 @@ Test(route, hears_of_addresses_and_routes)
 Test(route, ipv4_source_holds_while_its_route_does)
 {
 	open_all();
-	struct endpoint e = endpoint_of("192.0.2.9", "192.0.2.1", "a0");
+	struct endpoint e = endpoint_of("192.0.2.9", "192.0.2.1", if_nametoindex("a0"));
 	cr_assert(route_source_holds(&monitor, &e, 0));
 	e.from_ifindex = if_nametoindex("b0");
 	cr_assert(not(route_source_holds(&monitor, &e, 0)), "came in by another interface");
@@ -69,7 +54,7 @@ Test(route, ipv4_source_holds_while_its_route_does)
 Test(route, ipv6_source_holds_while_the_address_exists)
 {
 	open_all();
-	struct endpoint e = endpoint_of("2001:db8::9", "2001:db8::1", "a0");
+	struct endpoint e = endpoint_of("2001:db8::9", "2001:db8::1", if_nametoindex("a0"));
 	cr_assert(route_source_holds(&monitor, &e, 0));
 	e.from_ifindex = if_nametoindex("b0");
 	cr_assert(route_source_holds(&monitor, &e, 0), "IPv6 does not look at the interface");
@@ -80,7 +65,7 @@ Test(route, ipv6_source_holds_while_the_address_exists)
 Test(route, ipv4_source_outlives_a_missing_route)
 {
 	open_all();
-	struct endpoint e = endpoint_of("203.0.113.1", "192.0.2.1", "a0");
+	struct endpoint e = endpoint_of("203.0.113.1", "192.0.2.1", if_nametoindex("a0"));
 	cr_assert(route_source_holds(&monitor, &e, 0));
 	fixture_run("ip addr del 192.0.2.1/24 dev a0");
 	cr_assert(not(route_source_holds(&monitor, &e, 0)));
@@ -89,6 +74,6 @@ Test(route, ipv4_source_outlives_a_missing_route)
 Test(route, no_source_always_holds)
 {
 	open_all();
-	struct endpoint e = endpoint_of("203.0.113.1", "0.0.0.0", "a0");
+	struct endpoint e = endpoint_of("203.0.113.1", "0.0.0.0", if_nametoindex("a0"));
 	cr_assert(route_source_holds(&monitor, &e, 0));
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Control messages: what is built is what sendmsg takes, and no input confuses the parser
  * (PITFALLS 25). */
-#include <arpa/inet.h>
 #include <linux/udp.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -9,23 +8,8 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 
+#include "device/endpoint_of.h"
 #include "udp/cmsg.h"
-
-static struct endpoint endpoint_of(const char *to, const char *from, uint32_t ifindex)
-{
-	struct endpoint e;
-	memset(&e, 0, sizeof(e));
-	if (inet_pton(AF_INET, to, &e.to.in4.sin_addr) == 1) {
-		e.to.sa.sa_family = AF_INET;
-		inet_pton(AF_INET, from, &e.from.in4);
-	} else {
-		inet_pton(AF_INET6, to, &e.to.in6.sin6_addr);
-		e.to.sa.sa_family = AF_INET6;
-		inet_pton(AF_INET6, from, &e.from.in6);
-	}
-	e.from_ifindex = ifindex;
-	return e;
-}
 
 static const struct cmsghdr *find(union udp_cmsg_send *c, size_t len, int level, int type)
 {
