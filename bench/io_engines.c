@@ -408,7 +408,7 @@ static pid_t source_start(const struct pair *p, int len, int segments, int secon
 	uint64_t end = now_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * NSEC_PER_SEC;
 	while (now_ns(CLOCK_MONOTONIC) < end)
 		for (int i = 0; i < 64; i++)
-			(void)!send(fd, b, (size_t)(len * segments), 0);
+			(void)!send(fd, b, (size_t)len * (size_t)segments, 0);
 	exit(0);
 }
 

@@ -366,7 +366,8 @@ static void check_order(int owner)
 	for (; allowedips_next(&owners[owner], &it, &p); n++) {
 		const struct entry *e = model_find(&p);
 
-		if (!e || e->owner != owner || memcmp(e->addr, p.addr, 16) || e->inserted < last)
+		if (!e || e->owner != owner || memcmp(e->addr, p.addr, 16) != 0 ||
+		    e->inserted < last)
 			cr_fatal("owner %d: wrong prefix or order", owner);
 		last = e->inserted;
 	}
