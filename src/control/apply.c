@@ -206,8 +206,7 @@ static int reserve(struct control *c, const struct config_set *set)
 	}
 	for (size_t i = 0; i < set->n_allowed_ips; i++)
 		n_allowed_ips += !set->allowed_ips[i].remove;
-	int r = device_reserve_peers(d, n_new);
-	return r < 0 ? r : allowedips_reserve(&d->allowedips, n_allowed_ips);
+	return device_reserve(d, n_new, n_allowed_ips);
 }
 
 int control_apply(struct control *c, const struct config_set *set, uint64_t now_ns)
@@ -222,7 +221,7 @@ int control_apply(struct control *c, const struct config_set *set, uint64_t now_
 	for (size_t i = first; r == 0 && i < end; i++)
 		r = apply_section(c, set, &set->peers[i], now_ns);
 	if (r < 0 || end == set->n_peers) {
-		allowedips_release(&c->device->allowedips);
+		device_end_reservation(c->device);
 		return r;
 	}
 	c->n_applied_sections = end;

@@ -22,22 +22,22 @@ void secret_wipe_below(void);
 MUST_CHECK bool secret_equal(const void *a, const void *b, size_t len);
 MUST_CHECK bool secret_is_zero(const void *p, size_t len);
 
-/* Fixed-size objects in chunks of locked memory that are mapped on demand and kept until the pool
- * ends. All functions but init and finish may be called by any thread. */
+/* Fixed-size objects in chunks of locked memory, mapped on demand. A chunk that is empty goes while
+ * others have as much room. All functions but init and finish may be called by any thread. */
 struct secret_pool {
 	/* constant after init */
 	size_t slot_size;       /* bytes: object size rounded up to the alignment */
-	size_t first_slot;      /* bytes from the start of a chunk */
 	size_t chunk_size;      /* bytes, whole pages */
 	size_t slots_per_chunk; /* count */
 	size_t max_objects;     /* count */
 	/* under @lock */
 	pthread_mutex_t lock;
-	struct secret_chunk *chunks;    /* newest first */
-	struct secret_slot *free_slots; /* wiped but for the link */
-	size_t n_carved;                /* slots of all chunks that were ever handed out */
-	size_t n_in_use;                /* count */
-	size_t n_unlocked_chunks;       /* mlock() refused, e.g. by RLIMIT_MEMLOCK */
+	struct secret_chunk *chunks; /* by address */
+	size_t n_chunks, max_chunks; /* of the array */
+	size_t with_room;            /* all chunks before this one are full */
+	size_t n_in_use;             /* objects of all chunks */
+	size_t n_reserved;           /* objects that there must be room for */
+	size_t n_unlocked_chunks;    /* count */
 };
 
 /* @align is a power of two up to the page size. 0 or -EINVAL. Maps nothing yet. */
@@ -50,8 +50,8 @@ void secret_pool_finish(struct secret_pool *pool);
 /* A zeroed object, or NULL: max_objects are out, or no memory. */
 MUST_CHECK void *secret_pool_get(struct secret_pool *pool);
 
-/* Makes the next @n calls of secret_pool_get() succeed. False: that would be more than max_objects, or
- * there is no memory. */
+/* Makes the next @n calls of secret_pool_get() succeed, and no longer what was reserved before. False:
+ * that would be more than max_objects, or there is no memory. 0 always succeeds. */
 MUST_CHECK bool secret_pool_reserve(struct secret_pool *pool, size_t n);
 
 /* Wipes @object, which must come from this pool; NULL is fine. */
@@ -60,7 +60,7 @@ void secret_pool_put(struct secret_pool *pool, void *object);
 /* Bytes that are mapped. Any thread. */
 size_t secret_pool_memory(struct secret_pool *pool);
 
-/* True while every chunk so far could be locked. */
+/* True if every chunk could be locked. */
 bool secret_pool_is_locked(struct secret_pool *pool);
 
 /* Pages of such memory for texts and tables that hold keys, of any size. Not thread-safe. */

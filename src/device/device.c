@@ -138,9 +138,18 @@ struct peer *device_find_peer(const struct device *d, const uint8_t public_key[N
 	return node ? container_of(node, struct peer, by_key) : NULL;
 }
 
-int device_reserve_peers(struct device *d, size_t n)
+int device_reserve(struct device *d, size_t n_peers, size_t n_allowed_ips)
 {
-	return secret_pool_reserve(&d->peer_pool, n) ? 0 : -ENOMEM;
+	if (!secret_pool_reserve(&d->peer_pool, n_peers))
+		return -ENOMEM;
+	return allowedips_reserve(&d->allowedips, n_allowed_ips);
+}
+
+void device_end_reservation(struct device *d)
+{
+	bool is_given_back = secret_pool_reserve(&d->peer_pool, 0);
+	(void)is_given_back; /* nothing is always there */
+	allowedips_release(&d->allowedips);
 }
 
 struct peer *device_add_peer(struct device *d, const uint8_t public_key[NOISE_KEY_LEN])

@@ -70,8 +70,10 @@ size_t device_memory(const struct device *d);
 
 /* The rest: control thread only. */
 struct peer *device_find_peer(const struct device *d, const uint8_t public_key[NOISE_KEY_LEN]);
-/* Makes @n calls of device_add_peer() succeed. 0 or -ENOMEM: no memory, or too many peers. */
-MUST_CHECK int device_reserve_peers(struct device *d, size_t n);
+/* Makes @n_peers calls of device_add_peer() and @n_allowed_ips insertions into @allowedips succeed,
+ * from now to device_end_reservation(). 0 or -ENOMEM: no memory, or too many peers. */
+MUST_CHECK int device_reserve(struct device *d, size_t n_peers, size_t n_allowed_ips);
+void device_end_reservation(struct device *d);
 /* A new peer with nothing configured (P-386); NULL = out of memory or too many. */
 struct peer *device_add_peer(struct device *d, const uint8_t public_key[NOISE_KEY_LEN]);
 /* Takes @p out of all tables at once and wipes it after a grace period (P-387). The caller has

@@ -69,7 +69,7 @@ Test(secret, pool_refuses_bad_parameters)
 
 Test(secret, pool_keeps_its_limit)
 {
-	void *object[1000]; /* several chunks */
+	void *object[1024]; /* four chunks, all full */
 	cr_assert(secret_pool_init(&pool, OBJECT_SIZE, 64, ARRAY_SIZE(object)) == 0);
 	for (size_t i = 0; i < ARRAY_SIZE(object); i++) {
 		object[i] = secret_pool_get(&pool);
@@ -268,5 +268,95 @@ Test(secret, pool_keeps_what_was_reserved)
 	cr_assert(secret_pool_memory(&pool) == memory, "no more was mapped");
 	for (size_t i = 0; i < ARRAY_SIZE(objects); i++)
 		secret_pool_put(&pool, objects[i]);
+	secret_pool_finish(&pool);
+}
+
+static void get_all(void **objects, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		objects[i] = secret_pool_get(&pool);
+		cr_assert(objects[i] != NULL);
+		cr_assert(secret_is_zero(objects[i], OBJECT_SIZE));
+		memset(objects[i], 0xee, OBJECT_SIZE);
+	}
+}
+
+Test(secret, pool_gives_back_what_is_empty)
+{
+	void *objects[2000];
+	size_t n = ARRAY_SIZE(objects);
+	cr_assert(secret_pool_init(&pool, OBJECT_SIZE, 8, n) == 0);
+	for (size_t round = 0; round < 3; round++) {
+		get_all(objects, n);
+		cr_assert(secret_pool_memory(&pool) >= n * OBJECT_SIZE);
+		for (size_t i = 0; i < n; i++) /* 7 and 2000 are coprime: all, scattered */
+			secret_pool_put(&pool, objects[i * 7 % n]);
+		cr_assert(pool.n_in_use == 0);
+		cr_assert(secret_pool_memory(&pool) == pool.chunk_size, "one chunk stays");
+	}
+	secret_pool_finish(&pool);
+}
+
+Test(secret, pool_keeps_a_chunk_with_one_object)
+{
+	void *objects[2000];
+	size_t n = ARRAY_SIZE(objects);
+	cr_assert(secret_pool_init(&pool, OBJECT_SIZE, 8, n) == 0);
+	get_all(objects, n);
+	size_t memory = secret_pool_memory(&pool);
+	for (size_t i = 0; i < n; i++)
+		if (i % pool.slots_per_chunk != 1)
+			secret_pool_put(&pool, objects[i]);
+	cr_assert(secret_pool_memory(&pool) == memory);
+	for (size_t i = 1; i < n; i += pool.slots_per_chunk)
+		for (size_t k = 0; k < OBJECT_SIZE; k++)
+			cr_assert(((uint8_t *)objects[i])[k] == 0xee);
+	for (size_t i = 1; i < n; i += pool.slots_per_chunk)
+		secret_pool_put(&pool, objects[i]);
+	cr_assert(secret_pool_memory(&pool) == pool.chunk_size);
+	secret_pool_finish(&pool);
+}
+
+Test(secret, pool_does_not_swing)
+{
+	void *objects[2000];
+	cr_assert(secret_pool_init(&pool, OBJECT_SIZE, 8, ARRAY_SIZE(objects)) == 0);
+	size_t n = pool.slots_per_chunk + 1; /* the last one opens a chunk */
+	get_all(objects, n);
+	size_t memory = secret_pool_memory(&pool);
+	for (size_t i = 0; i < 10; i++) {
+		secret_pool_put(&pool, objects[n - 1]);
+		cr_assert(secret_pool_memory(&pool) == memory);
+		get_all(&objects[n - 1], 1);
+		cr_assert(secret_pool_memory(&pool) == memory);
+	}
+	for (size_t i = 0; i < n; i++)
+		secret_pool_put(&pool, objects[i]);
+	secret_pool_finish(&pool);
+}
+
+Test(secret, pool_gives_back_what_was_reserved_in_vain)
+{
+	void *objects[2000];
+	size_t n = ARRAY_SIZE(objects);
+	cr_assert(secret_pool_init(&pool, OBJECT_SIZE, 8, n) == 0);
+	cr_assert(secret_pool_reserve(&pool, n));
+	size_t memory = secret_pool_memory(&pool);
+	get_all(objects, n / 2);
+	for (size_t i = 0; i < n / 2; i++) /* what comes back meanwhile takes nothing away */
+		secret_pool_put(&pool, objects[i]);
+	cr_assert(secret_pool_memory(&pool) >= memory / 2);
+	memory = secret_pool_memory(&pool);
+	get_all(objects, n / 2);
+	cr_assert(secret_pool_memory(&pool) == memory, "there was room");
+	cr_assert(secret_pool_reserve(&pool, 0));
+	for (size_t i = 0; i < n / 2; i++)
+		secret_pool_put(&pool, objects[i]);
+	cr_assert(secret_pool_memory(&pool) == pool.chunk_size);
+
+	cr_assert(secret_pool_reserve(&pool, n));
+	cr_assert(secret_pool_memory(&pool) > pool.chunk_size);
+	cr_assert(secret_pool_reserve(&pool, 0));
+	cr_assert(secret_pool_memory(&pool) == pool.chunk_size);
 	secret_pool_finish(&pool);
 }
