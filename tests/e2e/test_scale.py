@@ -8,6 +8,7 @@ next to others."""
 import glob
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -160,10 +161,11 @@ def _(lab):
         n = len(flow.arrivals)
         check(wait_until(lambda: len(flow.arrivals) > n + 100, 15), "traffic does not go on")
     print(f"# {before} KiB, {full} with {N} peers more, then {used}")
-    check(used[-1] <= used[1] + 1024, f"grows: {used} KiB")
     with open(f"/proc/{t.b.daemon.pid}/maps", encoding="ascii", errors="replace") as f:
-        is_jemalloc = "jemalloc" in f.read()
-    if is_jemalloc:
+        maps = f.read()
+    # A sanitizer keeps what was freed, and its notes on that; soak is about what remains.
+    check(used[-1] <= used[1] + 1024 or re.search("lib[at]san", maps), f"grows: {used} KiB")
+    if "jemalloc" in maps:
         check(full > before + N, f"{before} KiB, only {full} with {N} peers")
         check(used[-1] <= before + LEFT_KIB, f"{before} KiB before, {used} after removal")
 
