@@ -9,6 +9,7 @@ import time
 
 from . import crowd, generator, traffic
 from .errors import BenchError, Skipped, UsageError
+from .lab import congestion_controls
 from .search import lossless
 from .stats import Histogram
 from .tunnel import Gateway, Hub, Pair
@@ -75,6 +76,20 @@ class Tcp(Case):
                                            self.is_both_ways)
         return Measurement(done * 8 / seconds / GIGA, meter, gigabytes=done / GIGA,
                            detail={"bytes": done, "seconds": seconds})
+
+
+class TcpBbr(Tcp):
+    """Paced by a timer for each super-packet, which is what this shows the price of."""
+
+    NAME = "bbr"
+
+    def network(self, lab, implementation):
+        if self.NAME not in congestion_controls():
+            raise Skipped(f"this kernel has no {self.NAME}")
+        network = super().network(lab, implementation)
+        for ns in lab.namespaces:
+            ns.set_congestion_control(self.NAME)
+        return network
 
 
 class TcpHub(Tcp):
@@ -355,6 +370,7 @@ NETEM = {
 
 SINGLE = {
     "tcp-bidir": lambda n: Tcp(n, 1, "TCP, one stream in each direction at once", True),
+    "tcp-bbr": lambda n: TcpBbr(n, 1, "TCP, one stream, with BBR"),
     "udp-imix": lambda n: UdpLossless(n, IMIX),
     "overload-imix": lambda n: UdpOverload(n, IMIX),
     "rtt-idle": lambda n: RoundTrip(n, is_ping=False, is_loaded=False),
@@ -382,8 +398,8 @@ FAMILIES = {
 }
 
 QUICK = ("tcp-1", "tcp-4", "udp-64", "overload-64", "ping-idle", "ping-tcp")
-DEFAULT = ("tcp-1", "tcp-4", "tcp-16", "tcp-bidir", "udp-64", "udp-256", "udp-512", "udp-1372",
-           "udp-imix", "overload-64", "overload-256", "overload-512", "overload-1372", "gso-64",
+DEFAULT = ("tcp-1", "tcp-4", "tcp-16", "tcp-bidir", "tcp-bbr", "udp-64", "udp-256", "udp-512",
+           "udp-1372", "udp-imix", "overload-64", "overload-256", "overload-512", "overload-1372", "gso-64",
            "gso-1372", "rtt-idle", "rtt-tcp", "ping-idle", "ping-tcp", "hub-tcp-4", "hub-udp-64",
            "peers-1", "peers-10", "peers-100", "peers-1000", "peers-10000", "handshakes-1000",
            "reconnect-1000", "first-packet", *NETEM,

@@ -24,6 +24,7 @@ PREFIX = "rtb"
 SOCKET_DIR = "/var/run/wireguard"
 STATE_DIR = "/run/ringtun-bench"
 LOCK_WAIT_SEC = 900
+CONGESTION_CONTROL = "cubic"  # the kernel's default; that of a machine may pace by timers
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -65,6 +66,12 @@ def end_processes(pids, grace=2.0):
             return
 
 
+def congestion_controls():
+    """What TCP can be told to use here."""
+    with open("/proc/sys/net/ipv4/tcp_available_congestion_control") as f:
+        return f.read().split()
+
+
 def namespace_pids(name):
     r = subprocess.run(["ip", "netns", "pids", name], stdout=subprocess.PIPE,
                        stderr=subprocess.DEVNULL, text=True, check=False)
@@ -96,6 +103,9 @@ class Namespace:
 
     def sysctl(self, key, value):
         self.run("sysctl", "-qw", f"{key}={value}", step=f"setting {key}")
+
+    def set_congestion_control(self, name):
+        self.sysctl("net.ipv4.tcp_congestion_control", name)
 
 
 class Lab:
@@ -145,6 +155,8 @@ class Lab:
         command("ip", "-n", name, "link", "set", "lo", "up", step=step)
         ns.run("sh", "-c", "for i in all default; do echo 0 >/proc/sys/net/ipv6/conf/$i/accept_dad;"
                " done; true", step=step)
+        if CONGESTION_CONTROL in congestion_controls():
+            ns.set_congestion_control(CONGESTION_CONTROL)
         return ns
 
     def link(self, a, b, net=0, dev="veth0"):

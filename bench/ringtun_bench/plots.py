@@ -178,7 +178,7 @@ def cpu_per_packet(document, palette):
 
 
 def streams(document, palette):
-    cases = [c for c in cases_of(document, "tcp") if c["name"] != "tcp-bidir"]
+    cases = [c for c in cases_of(document, "tcp") if c["name"] not in ("tcp-bidir", "tcp-bbr")]
     return lines(document, palette, cases, "TCP by number of streams", "streams", "Gbit/s",
                  lambda t: t["value"])
 

@@ -14,7 +14,7 @@ import time
 
 from lib import PROGRAM, Skip, check, daemon, equal, expect, main, need_root, run, use_helpers
 
-from ringtun_bench import document, lab
+from ringtun_bench import cases, document, implementations, lab
 
 SHORT = ("--rounds", "1", "--seconds", "1", "--trial-seconds", "0.2", "--resolution", "0.5",
          "--pause", "0", "--repeats", "0")
@@ -104,6 +104,20 @@ def every_kind(directory):
     expect(result(doc, "overload-64", "ringtun")["cost"]["daemon_s_per_mpkt"] > 0, "no cost")
     expect(result(doc, "peers-20", "ringtun")["summary"]["median"] > 3, "most peers were not heard")
     expect(0.2 < result(doc, "tcp-1", "ringtun")["summary"]["median"] < 200, "an odd TCP figure")
+
+
+@check("TCP is cubic whatever the machine's default is, but BBR in the case of that name", timeout=120)
+def congestion_control(directory):
+    ready()
+    if "bbr" not in lab.congestion_controls():
+        raise Skip("this kernel has no BBR to tell apart")
+    setting = ("sysctl", "-n", "net.ipv4.tcp_congestion_control")
+    raw = implementations.parse("raw")
+    for name, wanted in (("tcp-1", "cubic"), ("tcp-bbr", "bbr")):
+        with lab.exclusive(print), lab.Lab() as owner:
+            network = cases.make(name).network(owner, raw)
+            for ns in (network.a, network.b):
+                equal((name, ns.run(*setting, step="looking").strip()), (name, wanted))
 
 
 @check("netem profiles run or are skipped with a reason", timeout=120)
