@@ -28,7 +28,7 @@ enum ringtun_switch {
 /** How workers talk to the kernel. */
 enum ringtun_io {
 	RINGTUN_IO_AUTO,  /**< io_uring where it is allowed, else poll */
-	RINGTUN_IO_URING, /**< creation fails where io_uring is refused */
+	RINGTUN_IO_URING, /**< creation fails where io_uring is refused; all by the ring */
 	RINGTUN_IO_POLL,
 };
 

@@ -102,7 +102,8 @@ struct io_params {
 	bool vnet_hdr;      /* the TUN has IFF_VNET_HDR: reads and writes carry a virtio_net_hdr */
 	bool udp_gso;       /* try UDP_SEGMENT */
 	bool udp_gro;       /* the sockets have UDP_GRO */
-	uint32_t n_buffers; /* of 64 KB per direction; 0 = engine's default (4) */
+	bool ring_always;   /* io_uring: all by the ring, even where system calls are cheaper */
+	uint32_t n_buffers; /* of 64 KB per direction; 0 = engine's default (8) */
 };
 
 /* Counters of one engine, written by its worker, read by anybody (relaxed). */

@@ -207,6 +207,8 @@ static uint32_t uring_read_burst(struct io *io, struct io_packet *p, uint32_t n)
 static uint32_t uring_recv_burst(struct io *io, struct io_datagram *d, uint32_t n)
 {
 	struct io_uring_engine *e = engine_of(io);
+	if (!e->ring_pays)
+		return io_receiver_burst(&e->receiver, &e->fds, &e->udp_ready, d, n);
 	struct recv_side *first = e->v6_first ? &e->recv6 : &e->recv4;
 	struct recv_side *second = e->v6_first ? &e->recv4 : &e->recv6;
 	e->v6_first = !e->v6_first;
@@ -219,6 +221,8 @@ static uint32_t uring_recv_burst(struct io *io, struct io_datagram *d, uint32_t 
 
 static void arm_all(struct io_uring_engine *e)
 {
+	if (!e->ring_pays)
+		return;
 	recv_side_arm(&e->recv4, &e->uring, e->budget);
 	recv_side_arm(&e->recv6, &e->uring, e->budget);
 }
@@ -283,8 +287,8 @@ static void uring_submit(struct io *io)
 
 static bool has_input(const struct io_uring_engine *e)
 {
-	return e->tun_ready || slots_n_ready(&e->reads) > 0 || slots_n_ready(&e->recv4.slots) > 0 ||
-	       slots_n_ready(&e->recv6.slots) > 0;
+	return e->tun_ready || slots_n_ready(&e->reads) > 0 || (!e->ring_pays && e->udp_ready) ||
+	       slots_n_ready(&e->recv4.slots) > 0 || slots_n_ready(&e->recv6.slots) > 0;
 }
 
 /* The TUN is watched by epoll, not by a read that waits in the kernel, and the sleep is epoll's too: it
@@ -297,6 +301,7 @@ static int look(struct io_uring_engine *e, uint64_t timeout_ns)
 		return r;
 	e->tun_gone |= (r & IO_TUN_GONE) != 0;
 	e->tun_ready = (r & IO_TUN) != 0;
+	e->udp_ready |= (unsigned)r & (IO_UDP4 | IO_UDP6);
 	set_read_goal(e);
 	return r;
 }
@@ -377,6 +382,7 @@ static int uring_set_fds(struct io *io, const struct io_fds *fds)
 	e->recv4.has_socket = fds->udp4 >= 0;
 	e->recv6.has_socket = fds->udp6 >= 0;
 	e->tun_ready = false;
+	e->udp_ready = 0;
 	e->tun_gone = false;
 	return 0;
 }
@@ -393,6 +399,7 @@ static void uring_destroy(struct io *io)
 	io_waiter_close(&e->waiter);
 	recv_side_close(&e->recv4);
 	recv_side_close(&e->recv6);
+	io_receiver_finish(&e->receiver);
 	free(e->read_mem);
 	free(e);
 }
@@ -421,6 +428,8 @@ static int engine_open(struct io_uring_engine *e, const struct io_params *params
 		return -ENOMEM;
 	int r = uring_open(&e->uring, N_ENTRIES, N_FILES);
 	if (r == 0)
+		r = io_receiver_init(&e->receiver, e->budget, e->stats);
+	if (r == 0)
 		r = recv_side_open(&e->recv4, &e->uring, FILE_UDP4);
 	if (r == 0)
 		r = recv_side_open(&e->recv6, &e->uring, FILE_UDP6);
@@ -444,6 +453,7 @@ int io_uring_create(struct io **ret_io, const struct io_params *params, struct i
 	e->stats = stats;
 	e->vnet_len = params->vnet_hdr ? IO_VNET_LEN : 0;
 	e->read_flags = RWF_NOWAIT;
+	e->is_probed = e->ring_pays = params->ring_always;
 	e->read_goal = 1;
 	e->read_first = 1;
 	e->sender.stats = stats;
@@ -456,7 +466,8 @@ int io_uring_create(struct io **ret_io, const struct io_params *params, struct i
 		return r;
 	}
 	e->io.memory = sizeof(*e) + (size_t)N_READS * READ_STRIDE +
-		       (size_t)N_RECVS * RECV_STRIDE * 2 + uring_memory(&e->uring);
+		       (size_t)N_RECVS * RECV_STRIDE * 2 + io_receiver_memory() +
+		       uring_memory(&e->uring);
 	*ret_io = &e->io;
 	return 0;
 }

@@ -82,18 +82,22 @@ struct io_uring_engine {
 
 	/* TUN reads: only when epoll said that there is something, and none that waits. */
 	bool tun_ready;
-	bool is_probed, ring_pays; /* io_uring_probe.c: bursts of reads and writes go by the ring */
-	bool read_ran_dry;         /* the last burst got less than it asked for */
-	int read_flags;            /* RWF_NOWAIT, if this kernel's TUN knows it */
-	uint32_t read_goal;        /* packets that the next burst asks for */
-	uint32_t read_first;       /* the same, after a pause */
-	uint32_t read_total;       /* packets of this series, without a pause */
-	uint32_t read_mean_len;    /* bytes, sliding */
+	/* io_uring_probe.c: bursts of reads and writes go by the ring, and a receive stays armed. Else there
+	 * are system calls only, and the ring rests. */
+	bool is_probed, ring_pays;
+	bool read_ran_dry;      /* the last burst got less than it asked for */
+	int read_flags;         /* RWF_NOWAIT, if this kernel's TUN knows it */
+	uint32_t read_goal;     /* packets that the next burst asks for */
+	uint32_t read_first;    /* the same, after a pause */
+	uint32_t read_total;    /* packets of this series, without a pause */
+	uint32_t read_mean_len; /* bytes, sliding */
 	struct slots reads;
 	uint8_t *read_mem; /* N_READS of READ_STRIDE */
 
-	bool v6_first; /* who is served first changes from call to call */
-	struct recv_side recv4, recv6;
+	bool v6_first;                 /* who is served first changes from call to call */
+	struct recv_side recv4, recv6; /* when the ring pays, */
+	struct io_receiver receiver;   /* and when not */
+	unsigned udp_ready;            /* IO_UDP4, IO_UDP6: not known to be empty */
 
 	struct io_sender sender;
 	uint32_t n_writes; /* in flight */

@@ -352,7 +352,8 @@ static int create_engine(struct ringtun_device *d, uint32_t i)
 					.wake = d->worker_wake_fds[i] },
 			       .vnet_hdr = d->tun.vnet_hdr,
 			       .udp_gso = d->params.udp_gso != RINGTUN_OFF,
-			       .udp_gro = d->params.udp_gro != RINGTUN_OFF };
+			       .udp_gro = d->params.udp_gro != RINGTUN_OFF,
+			       .ring_always = d->params.io == RINGTUN_IO_URING };
 
 	if (d->params.io != RINGTUN_IO_POLL) {
 		int r = io_uring_create(&w->io, &p, &w->io_stats);

@@ -12,6 +12,9 @@
 #include "base/bytes.h"
 #include "base/macro.h"
 #include "io/io.h"
+#if __has_include(<liburing.h>)
+#include "io/io_uring.h"
+#endif
 #include "io/net_fixture.h"
 #include "tun/tun.h"
 #include "udp/udp.h"
@@ -33,7 +36,26 @@ static const struct sockaddr_in app_addr = { .sin_family = AF_INET,
 /* -- set-up -------------------------------------------------------------------------------------- */
 
 typedef int engine_create(struct io **ret, const struct io_params *p, struct io_stats *stats);
-static engine_create *const engines[] = { io_poll_create, io_uring_create };
+
+static int create_all_by_ring(struct io **ret, const struct io_params *p, struct io_stats *s)
+{
+	struct io_params always = *p;
+	always.ring_always = true;
+	return io_uring_create(ret, &always, s);
+}
+
+/* Whatever this CPU prefers: io_uring in both of its ways. */
+static int create_beside_ring(struct io **ret, const struct io_params *p, struct io_stats *s)
+{
+	int r = io_uring_create(ret, p, s);
+#if __has_include(<liburing.h>)
+	if (r == 0)
+		container_of(*ret, struct io_uring_engine, io)->is_probed = true;
+#endif
+	return r;
+}
+
+static engine_create *const engines[] = { io_poll_create, create_all_by_ring, create_beside_ring };
 
 static void open_engine(int engine, bool vnet, bool gso)
 {
@@ -83,8 +105,8 @@ static void close_engine(void)
 #define ENGINE_TEST(name)                                    \
 	ParameterizedTestParameters(engine, name)            \
 	{                                                    \
-		static int numbers[] = { 0, 1 };             \
-		return cr_make_param_array(int, numbers, 2); \
+		static int numbers[] = { 0, 1, 2 };          \
+		return cr_make_param_array(int, numbers, 3); \
 	}                                                    \
 	static void test_##name(int engine_number);          \
 	ParameterizedTest(int *number, engine, name)         \

@@ -5,9 +5,6 @@
 #include <stdlib.h>
 
 #include "io/engine_fixture.h"
-#if __has_include(<liburing.h>)
-#include "io/io_uring.h"
-#endif
 
 /* -- TUN to engine ------------------------------------------------------------------------------- */
 
@@ -99,13 +96,6 @@ ENGINE_TEST(bursts_are_bounded_in_bytes_whatever_came_before)
 {
 	open_engine(engine_number, true, true);
 	check_bursts_are_bounded();
-#if __has_include(<liburing.h>)
-	if (engine_number == 1) { /* both of its ways to read, whatever this CPU prefers */
-		struct io_uring_engine *e = container_of(io, struct io_uring_engine, io);
-		e->ring_pays = !e->ring_pays;
-		check_bursts_are_bounded();
-	}
-#endif
 	close_engine();
 }
 
