@@ -98,12 +98,14 @@ static void check_round_trip(const struct config_set *set)
 	uapi_text_finish(&text);
 }
 
-static struct sim sim; /* one device, which is down: configuration is all that happens to it */
+static struct sim sim;   /* one device, which is down: configuration is all that happens to it */
+static bool was_applied; /* since it was as it is in the beginning */
 
 static void apply(const struct config_set *set)
 {
 	int r;
 
+	was_applied = true;
 	do {
 		r = control_apply(&sim.node[0].control, set, sim.now_ns);
 	} while (r == -EAGAIN);
@@ -172,6 +174,8 @@ static void check_applied(const struct config_set *set)
 	struct uapi_text text;
 	struct uapi_parser parser;
 
+	if (!was_applied)
+		reset_device();
 	apply(set);
 	uapi_text_init(&text);
 	uapi_parser_init(&parser);
@@ -223,15 +227,16 @@ static uint64_t digest(const uint8_t *data, size_t len, size_t step)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	static uint64_t n_inputs;
 	if (!len)
 		return 0;
 	size_t step = data[0] ? data[0] : 4097;
-	reset_device();
 	uint64_t whole = digest(data + 1, len - 1, SIZE_MAX);
-	if (n_inputs++ % 32 == 0) /* it waits */
-		rcu_flush();
-	sim_run(&sim, 0); /* frees what was removed */
+	if (was_applied) {
+		reset_device();
+		rcu_flush(); /* waits */
+		sim_run(&sim, 0);
+		was_applied = false;
+	}
 	require(whole == digest(data + 1, len - 1, step), "pieces change the meaning");
 	return 0;
 }
