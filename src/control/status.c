@@ -155,6 +155,13 @@ static uint64_t load_percent(struct loop_load *last, uint64_t cpu, uint64_t now_
 	return last->percent;
 }
 
+/* What io_uring's engine found to be cheaper, each worker for itself (ADR 0004). */
+static void report_bursts(const struct worker *w, struct uapi_text *text)
+{
+	bool by_ring = atomic_load_explicit(&w->io_stats.by_ring, memory_order_relaxed);
+	uapi_text_append_line(text, "bursts", by_ring ? "ring" : "calls");
+}
+
 static void report_workers(struct loop *l, struct uapi_text *text)
 {
 	uint64_t now_ns = clock_boottime_ns();
@@ -169,6 +176,7 @@ static void report_workers(struct loop *l, struct uapi_text *text)
 		(void)snprintf(nice, sizeof(nice), "%d",
 			       atomic_load_explicit(&w->priority.now, memory_order_relaxed));
 		uapi_text_append_line(text, "nice", nice);
+		report_bursts(w, text);
 		report_counter(text, "loops", &w->io_stats.loops);
 		report_counter(text, "packets", &w->stats.packets);
 		report_counter(text, "batches_shared", &w->stats.batches_shared);

@@ -111,6 +111,7 @@ struct io_stats {
 	_Atomic uint64_t recv_errors, read_errors, gso_fallbacks, loops;
 	_Atomic bool gso_off;  /* UDP_SEGMENT was refused at run time, */
 	_Atomic int gso_error; /* with this error of errno.h */
+	_Atomic bool by_ring;  /* bursts go by the ring (io_uring, and it pays or has to) */
 };
 
 /* Creates an engine. 0 and *@ret_io to be ended with io_destroy(), or -errno (-EPERM, -ENOSYS,

@@ -315,6 +315,7 @@ static int uring_wait(struct io *io, uint64_t timeout_ns)
 	if (UNLIKELY(!e->is_probed)) { /* here, as it has to be the thread that uses the ring */
 		e->ring_pays = uring_measure_pays(e);
 		e->is_probed = true;
+		atomic_store_explicit(&e->stats->by_ring, e->ring_pays, memory_order_relaxed);
 	}
 	arm_all(e);
 	if (!uring_is_idle(&e->uring))
@@ -454,6 +455,7 @@ int io_uring_create(struct io **ret_io, const struct io_params *params, struct i
 	e->vnet_len = params->vnet_hdr ? IO_VNET_LEN : 0;
 	e->read_flags = RWF_NOWAIT;
 	e->is_probed = e->ring_pays = params->ring_always;
+	atomic_store_explicit(&stats->by_ring, params->ring_always, memory_order_relaxed);
 	e->read_goal = 1;
 	e->read_first = 1;
 	e->sender.stats = stats;

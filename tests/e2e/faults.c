@@ -23,7 +23,7 @@
 
 #include <liburing.h>
 
-#define NOP_INJECT_RESULT 1U /* IORING_NOP_INJECT_RESULT, Linux 6.8; before, the answer is EINVAL */
+enum { MAX_REFUSED = 1024 }; /* of one entry into the kernel; the daemon's ring has fewer */
 
 int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags);
 ssize_t write(int fd, const void *data, size_t len);
@@ -121,15 +121,15 @@ static bool writes_super_packet(const struct io_uring_sqe *sqe)
 	       is_super_packet(iov[0].iov_base, iov[0].iov_len);
 }
 
-static void refuse(struct io_uring_sqe *sqe, int error)
+/* The ring takes no operations but those that the daemon uses, so it becomes a write of nothing, which
+ * completes at once, and the completion is changed. */
+static void answer(struct io_uring *ring, uint64_t user_data, int error)
 {
-	uint64_t user_data = sqe->user_data;
+	unsigned mask = ring->cq.ring_mask;
 
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_NOP;
-	sqe->rw_flags = NOP_INJECT_RESULT;
-	sqe->len = (uint32_t)-error;
-	sqe->user_data = user_data;
+	for (unsigned i = *ring->cq.khead; i != *ring->cq.ktail; i++)
+		if (ring->cq.cqes[i & mask].user_data == user_data)
+			ring->cq.cqes[i & mask].res = -error;
 }
 
 int io_uring_submit_and_get_events(struct io_uring *ring)
@@ -137,61 +137,21 @@ int io_uring_submit_and_get_events(struct io_uring *ring)
 	static int (*real)(struct io_uring *);
 	int error = error_of("E2E_TUN_ERROR");
 	struct io_uring_sq *sq = &ring->sq;
+	uint64_t refused[MAX_REFUSED];
+	unsigned n = 0;
 
 	if (!real)
 		real = next("io_uring_submit_and_get_events");
-	for (unsigned i = sq->sqe_head; error && i != sq->sqe_tail; i++) {
+	for (unsigned i = sq->sqe_head; error && i != sq->sqe_tail && n < MAX_REFUSED; i++) {
 		struct io_uring_sqe *sqe = &sq->sqes[i & sq->ring_mask];
-		if (writes_super_packet(sqe))
-			refuse(sqe, error);
+		if (!writes_super_packet(sqe))
+			continue;
+		sqe->opcode = IORING_OP_WRITE;
+		sqe->len = 0;
+		refused[n++] = sqe->user_data;
 	}
-	return real(ring);
-}
-
-/* -- from the start ------------------------------------------------------------------------------ */
-
-int setsockopt(int fd, int level, int option, const void *value, socklen_t len)
-{
-	static int (*real)(int, int, int, const void *, socklen_t);
-	const char *text = getenv("E2E_NO_OPTION");
-	int refused_level, refused_option, error;
-
-	if (!real)
-		real = next("setsockopt");
-	if (!text || sscanf(text, "%d %d %d", &refused_level, &refused_option, &error) != 3 ||
-	    level != refused_level || option != refused_option)
-		return real(fd, level, option, value, len);
-	errno = error;
-	return -1;
-}
-
-/* The errno.h number with which an ioctl shall fail; 0 = it shall not. */
-static int ioctl_error(unsigned long request, void *arg)
-{
-	const char *offload = getenv("E2E_NO_OFFLOAD");
-	unsigned mask;
-	int error = 0;
-
-	if (request == TUNSETOFFLOAD && offload && sscanf(offload, "%u %d", &mask, &error) == 2)
-		return (uintptr_t)arg & mask ? error : 0;
-	if (request == TUNSETIFF && ((struct ifreq *)arg)->ifr_flags & IFF_MULTI_QUEUE)
-		return error_of("E2E_NO_QUEUES");
-	return 0;
-}
-
-int ioctl(int fd, unsigned long request, ...)
-{
-	static int (*real)(int, unsigned long, ...);
-	va_list ap;
-
-	va_start(ap, request);
-	void *arg = va_arg(ap, void *);
-	va_end(ap);
-	if (!real)
-		real = next("ioctl");
-	int error = ioctl_error(request, arg);
-	if (!error)
-		return real(fd, request, arg);
-	errno = error;
-	return -1;
+	int r = real(ring);
+	for (unsigned i = 0; i < n; i++)
+		answer(ring, refused[i], error);
+	return r;
 }

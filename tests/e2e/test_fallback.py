@@ -31,6 +31,8 @@ def suite(engine, *options):
         args = ("--io", engine, "--threads=2", *options)
         g = Gateway(lab, args, args)
         equal({status(end)["io"] for end in (g.a, g.b)}, {engine}, "engine")
+        equal({w["bursts"] for end in (g.a, g.b) for w in status(end)["worker"]},
+              {"ring" if engine == "uring" else "calls"}, "what asks the kernel for bursts")
         one_of_everything(g)
         for option in options:
             key = option.removeprefix("--").removesuffix("=off").replace("-", "_")
