@@ -195,6 +195,11 @@ static int compare_times(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+void crowd_sort_latencies(struct crowd_handshakes *h)
+{
+	qsort(h->latency_ns, h->n_done, sizeof(*h->latency_ns), compare_times);
+}
+
 int crowd_connect(struct crowd *c, uint32_t window, double limit_sec, struct crowd_handshakes *ret)
 {
 	struct connecting s = { .crowd = c, .result = ret, .window = window };
@@ -215,6 +220,6 @@ int crowd_connect(struct crowd *c, uint32_t window, double limit_sec, struct cro
 			return -EPROTO; /* somebody answers who is not the gateway */
 	}
 	ret->n_done = s.n_done;
-	qsort(ret->latency_ns, s.n_done, sizeof(*ret->latency_ns), compare_times);
+	crowd_sort_latencies(ret);
 	return 0;
 }

@@ -31,10 +31,10 @@ void crowd_private_key(uint8_t key[NOISE_KEY_LEN], const char *seed, uint32_t pe
 	blake2s_hash(key, part, ARRAY_SIZE(part));
 }
 
-static int open_socket(void)
+static int open_socket(uint16_t port)
 {
 	const int size = SOCKET_BUFFER, on = 1;
-	const struct sockaddr_in any = { .sin_family = AF_INET };
+	const struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
@@ -50,7 +50,7 @@ static int open_socket(void)
 	return fd;
 }
 
-int crowd_init(struct crowd *c, const struct sockaddr_in *gateway,
+int crowd_init(struct crowd *c, const struct sockaddr_in *gateway, uint16_t port,
 	       const uint8_t gateway_key[NOISE_KEY_LEN], const char *seed, uint32_t n_peers)
 {
 	*c = (struct crowd){ .fd = -1, .gateway = *gateway, .n_peers = n_peers };
@@ -66,7 +66,7 @@ int crowd_init(struct crowd *c, const struct sockaddr_in *gateway,
 		if (!handshake_precompute(&c->peer[i].hs, &c->peer[i].identity))
 			return -EKEYREJECTED;
 	}
-	c->fd = open_socket();
+	c->fd = open_socket(port);
 	return c->fd < 0 ? c->fd : 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Many WireGuard peers inside of one thread, for load on one gateway: peer i has a static key of its
- * own, the outer address 198.18.0.0 + i and the inner address 10.128.0.0 + i. Only initiators;
- * nothing that a gateway sends is opened. Keys come from a public seed: never use them elsewhere. */
+ * own, the outer address 198.18.0.0 + i and the inner address 10.128.0.0 + i. They connect and send, or
+ * wait for a gateway that connects. Keys come from a public seed: never use them elsewhere. */
 #pragma once
 
 #include <netinet/in.h>
@@ -31,6 +31,7 @@ struct crowd_peer {
 	bool is_answered;
 	uint64_t counter; /* of the next transport message */
 	uint8_t sending_key[NOISE_KEY_LEN];
+	uint8_t receiving_key[NOISE_KEY_LEN]; /* of a session that the gateway began */
 	uint32_t remote_index;
 };
 
@@ -65,14 +66,20 @@ uint64_t crowd_now_ns(void);
 /* Private and public key of a peer. */
 void crowd_private_key(uint8_t key[NOISE_KEY_LEN], const char *seed, uint32_t peer);
 
-/* Opens the socket and computes all keys. 0 or -errno. */
-int crowd_init(struct crowd *c, const struct sockaddr_in *gateway,
+/* Opens the socket, on @port or any (0), and computes all keys. 0 or -errno. */
+int crowd_init(struct crowd *c, const struct sockaddr_in *gateway, uint16_t port,
 	       const uint8_t gateway_key[NOISE_KEY_LEN], const char *seed, uint32_t n_peers);
 void crowd_finish(struct crowd *c);
 
 /* Connects all peers, at most @window unanswered at a time (0 = all at once), and gives up after
  * @limit_sec. An initiation without answer is repeated after 5 s, as peers do. 0 or -errno. */
 int crowd_connect(struct crowd *c, uint32_t window, double limit_sec, struct crowd_handshakes *ret);
+
+/* Answers initiations until all peers are connected, or for @limit_sec. What is "sent" then is
+ * received, and a latency lasts from the response to the first packet of the session. 0 or -errno. */
+int crowd_answer(struct crowd *c, double limit_sec, struct crowd_handshakes *ret);
+
+void crowd_sort_latencies(struct crowd_handshakes *h);
 
 /* Sends datagrams of the load generator's format from all connected peers in turn. 0 or -errno. */
 int crowd_send(struct crowd *c, const struct crowd_load *load, struct crowd_sent *ret);

@@ -16,7 +16,7 @@
 enum { BASE64_SIZE = 45 };
 
 struct options {
-	bool is_config;
+	bool is_config, is_answer;
 	uint32_t n_peers, window;
 	const char *seed;
 	struct sockaddr_in gateway;
@@ -34,10 +34,13 @@ static void usage(FILE *f)
 	      "           [--window N] [--limit SEC]\n"
 	      "           [--to ADDRESS:PORT [--rate PPS] [--size N] [--warm-up SEC] [--duration "
 	      "SEC]]\n"
+	      "       ringtun-bench-crowd answer --peers N --gateway ADDRESS:PORT --key BASE64 "
+	      "[--limit SEC]\n"
 	      "config prints the peers' sections for wg(8). run connects them, at most --window "
 	      "unanswered\n"
 	      "at a time (0 = all at once), and with --to sends datagrams from all of them in "
-	      "turn.\n",
+	      "turn.\n"
+	      "answer waits at the gateway's port number for it to connect to them.\n",
 	      f);
 }
 
@@ -130,9 +133,12 @@ static bool parse_options(struct options *o, int argc, char **argv)
 	};
 	int option;
 
-	if (argc < 2 || (strcmp(argv[1], "config") != 0 && strcmp(argv[1], "run") != 0))
+	if (argc < 2)
 		return false;
 	o->is_config = strcmp(argv[1], "config") == 0;
+	o->is_answer = strcmp(argv[1], "answer") == 0;
+	if (!o->is_config && !o->is_answer && strcmp(argv[1], "run") != 0)
+		return false;
 	while ((option = getopt_long(argc - 1, argv + 1, "", names, NULL)) != -1) {
 		if (option == '?')
 			return false;
@@ -197,7 +203,7 @@ static int run(const struct options *o)
 	struct crowd_sent sent = { 0 };
 	int status = 0;
 
-	int r = crowd_init(&crowd, &o->gateway, o->gateway_key, o->seed, o->n_peers);
+	int r = crowd_init(&crowd, &o->gateway, 0, o->gateway_key, o->seed, o->n_peers);
 	if (r < 0)
 		status = fail("preparing the peers", r);
 	if (r == 0 && (r = crowd_connect(&crowd, o->window, o->limit_sec, &handshakes)) < 0)
@@ -216,6 +222,32 @@ static int run(const struct options *o)
 			       "\"seconds\": %.6f",
 			       (unsigned long long)sent.n, (unsigned long long)sent.n_warm_up,
 			       (unsigned long long)sent.n_errors, sent.seconds);
+		puts("}");
+	}
+	free(handshakes.latency_ns);
+	crowd_finish(&crowd);
+	return status;
+}
+
+static int answer(const struct options *o)
+{
+	struct crowd crowd;
+	struct crowd_handshakes handshakes = { 0 };
+	int status = 0;
+
+	int r = crowd_init(&crowd, &o->gateway, ntohs(o->gateway.sin_port), o->gateway_key, o->seed,
+			   o->n_peers);
+	if (r < 0)
+		status = fail("preparing the peers", r);
+	if (r == 0) {
+		puts("READY");
+		fflush(stdout);
+		r = crowd_answer(&crowd, o->limit_sec, &handshakes);
+		if (r < 0)
+			status = fail("answering", r);
+	}
+	if (r == 0) {
+		print_handshakes(o, &handshakes);
 		puts("}");
 	}
 	free(handshakes.latency_ns);
@@ -245,5 +277,5 @@ int main(int argc, char **argv)
 		print_config(&o);
 		return 0;
 	}
-	return run(&o);
+	return o.is_answer ? answer(&o) : run(&o);
 }

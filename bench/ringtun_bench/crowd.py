@@ -12,6 +12,7 @@ from .tunnel import ADDRESS_B, PORT
 PROGRAM = "ringtun-bench-crowd"
 GATEWAY = f"192.0.2.2:{PORT}"
 GENERATOR_PORT = 5310
+INNER_NET = 0x0A800000  # 10.128.0.0/9
 WINDOW = 64  # unanswered initiations: below what any gateway takes for a flood
 CONNECT_SEC = 60
 LINGER_SEC = 0.3  # of several flows, which wait in several queues
@@ -38,6 +39,26 @@ def connect(network, n_peers, window):
     if not found["handshakes"]:
         raise BenchError("connecting", "the gateway answered no handshake")
     return found
+
+
+def peer_endpoints(keys, keepalive_sec):
+    """A `set` that tells a gateway where its peers are, and to keep in touch with them. @keys are the
+    peers' public keys in hexadecimal, in the order of their numbers."""
+    lines = ["set=1"]
+    for i, key in enumerate(keys):
+        lines.append(f"public_key={key}\nupdate_only=true\n"
+                     f"endpoint=198.{18 + (i >> 16)}.{i >> 8 & 255}.{i & 255}:{PORT}\n"
+                     f"persistent_keepalive_interval={keepalive_sec}")
+    return "\n".join(lines) + "\n\n"
+
+
+def answer(network, n_peers, begin):
+    """Peers that wait; begin() makes the gateway connect to all of them. What the crowd printed."""
+    process = start(network, helpers.find(PROGRAM), "answer", "--peers", n_peers, "--gateway",
+                    GATEWAY, "--key", network.public, "--limit", CONNECT_SEC)
+    process.stdout.readline()  # READY, or the end
+    begin()
+    return generator.result(process, PROGRAM, CONNECT_SEC + generator.SLACK_SEC)
 
 
 def send(network, n_peers, size, seconds):

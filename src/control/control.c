@@ -29,6 +29,7 @@ int control_init(struct control *c, const struct control_params *params)
 	c->drops = &params->device->drops[params->device->n_workers];
 	c->handshake_cost_ns = INITIAL_HANDSHAKE_COST_US * NSEC_PER_USEC;
 	timer_wheel_init(&c->wheel, params->now_ns);
+	list_init(&c->to_initiate);
 
 	int r = entropy_fill(&c->jitter_state, sizeof(c->jitter_state));
 	if (r == 0)
@@ -70,6 +71,7 @@ void control_finish(struct control *c)
 
 uint32_t control_step(struct control *c, uint32_t max_steps, uint64_t now_ns)
 {
+	c->n_initiated = 0;
 	peers_attend(c, now_ns);
 	for (struct timer_node *t; (t = timer_wheel_pop(&c->wheel, now_ns));)
 		peer_timers_due(c, container_of(t, struct peer, timer), now_ns);

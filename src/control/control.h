@@ -57,9 +57,13 @@ struct control {
 	uint64_t learned_until_ns;      /* 0 = nothing waited then */
 	uint64_t n_handled;             /* messages that were answered or dropped, ever */
 	uint64_t n_handled_learned;     /* of these */
-	struct secret_pool answer_pool; /* of struct answer_job: the initiations under way */
-	uint32_t n_answers;
+	struct secret_pool answer_pool; /* of struct answer_job: the handshake messages under way */
+	uint32_t n_answers;             /* jobs */
 	uint32_t answer_epoch;
+	/* Own initiations: some are made at once, those of a storm wait here for jobs. */
+	struct list to_initiate; /* of struct peer.to_initiate */
+	uint32_t n_initiated;    /* at once, since the last step */
+	uint32_t n_initiating;   /* jobs */
 	uint64_t jitter_state;
 
 	uint16_t listen_port; /* configured or, after the first open, in use */

@@ -34,11 +34,6 @@ bool handshake_queue_push(struct handshake_queue *q, struct bytes datagram,
 	return true;
 }
 
-const struct queued_handshake *handshake_queue_peek(const struct handshake_queue *q)
-{
-	return q->n > 0 ? &q->slot[q->head] : NULL;
-}
-
 const struct queued_handshake *handshake_queue_pop(struct handshake_queue *q)
 {
 	if (q->n == 0)

@@ -31,5 +31,3 @@ bool handshake_queue_push(struct handshake_queue *q, struct bytes datagram,
 			  const struct endpoint *from);
 /* The oldest, valid until the next push; NULL = empty. */
 const struct queued_handshake *handshake_queue_pop(struct handshake_queue *q);
-/* The same without taking it. */
-const struct queued_handshake *handshake_queue_peek(const struct handshake_queue *q);

@@ -160,6 +160,7 @@ void peer_stop(struct control *c, struct peer *p)
 {
 	clear_staged(c, p);
 	timers_stop(&p->timers);
+	list_remove(&p->to_initiate);
 	sessions_clear(c, p);
 	peer_plan(c, p);
 }

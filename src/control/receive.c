@@ -80,19 +80,20 @@ void receive_note_accepted(struct peer *p, const struct endpoint *from, uint64_t
 	atomic_fetch_add_explicit(&p->rx_bytes, len, memory_order_relaxed);
 }
 
-void receive_response(struct control *c, const struct queued_handshake *q, uint64_t now_ns)
+void receive_response(struct control *c, const struct message_response *msg,
+		      const struct handshake_dh *dh, const struct endpoint *from, uint64_t now_ns)
 {
-	const struct message_response *msg = (const struct message_response *)q->data;
 	struct device *d = c->device;
 	struct index_entry *e = index_table_lookup(&d->indices, le32_get(msg->receiver_index));
 
 	if (!e || e->session ||
-	    !handshake_consume_response(&e->peer->handshake, d->identity, msg)) { /* P-067 */
+	    !handshake_consume_response_with(&e->peer->handshake, d->identity, dh,
+					     msg)) { /* P-067 */
 		drop(c, DROP_HS_INVALID);
 		return;
 	}
 	struct peer *p = e->peer;
-	receive_note_accepted(p, &q->from, sizeof(*msg), now_ns);
+	receive_note_accepted(p, from, sizeof(*msg), now_ns);
 	if (!sessions_begin(c, p, now_ns))
 		c->ops->debug(c->ops_ctx, "out of memory for a session");
 	peer_plan(c, p);

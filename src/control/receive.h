@@ -4,9 +4,10 @@
 
 #include "control/control.h"
 
-/* The expensive part of one queued response (section 4 of the specification); of an initiation it is
+/* The end of a job for a response (section 4 of the specification); of an initiation it is
  * control/answer.h. */
-void receive_response(struct control *c, const struct queued_handshake *q, uint64_t now_ns);
+void receive_response(struct control *c, const struct message_response *msg,
+		      const struct handshake_dh *dh, const struct endpoint *from, uint64_t now_ns);
 /* What an accepted initiation and an accepted response have in common (P-340, P-213, P-420). */
 void receive_note_accepted(struct peer *p, const struct endpoint *from, uint64_t len,
 			   uint64_t now_ns);

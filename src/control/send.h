@@ -7,6 +7,11 @@
 /* Sends an initiation unless one or a response left less than 5 s ago (P-221), there is no private
  * key, no endpoint, or no handshake is possible with this peer. */
 void send_initiation(struct control *c, struct peer *p, uint64_t now_ns);
+/* Whether send_initiation() would. */
+bool may_send_initiation(const struct control *c, struct peer *p, uint64_t now_ns);
+/* The end of a job for an initiation: sends what it came to, if that may still be. */
+void send_initiation_with(struct control *c, struct peer *p, const struct handshake_dh *dh,
+			  uint64_t now_ns);
 /* The same as a fresh attempt: resets the attempt counter first (P-225, P-220, P-202). */
 void send_first_initiation(struct control *c, struct peer *p, uint64_t now_ns);
 /* Answers the initiation that @p's handshake consumed (P-060 - P-066), unless it is no longer the one

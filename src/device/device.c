@@ -163,6 +163,7 @@ struct peer *device_add_peer(struct device *d, const uint8_t public_key[NOISE_KE
 	timers_init(&p->timers);
 	staged_queue_init(&p->staged);
 	timer_node_init(&p->timer);
+	list_init(&p->to_initiate);
 	allowedips_owner_init(&p->allowed);
 	list_push_back(&d->peers, &p->link);
 	cds_lfht_node_init(&p->by_key);

@@ -47,6 +47,8 @@ struct peer {
 	struct cookie_jar cookie_jar;
 	struct staged_queue staged;
 	struct timer_node timer;
+	struct list to_initiate;   /* in the control thread's list of those that wait for a job */
+	bool initiation_under_way; /* it has a job */
 	struct allowedips_owner allowed; /* its prefixes */
 	struct cds_lfht_node by_key;     /* in the device's table of public keys */
 	struct list link;                /* in the device's list, in order of creation (U-043) */

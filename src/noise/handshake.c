@@ -34,7 +34,6 @@ struct transcript {
 	uint8_t hash[NOISE_HASH_LEN];
 	uint8_t chaining_key[NOISE_HASH_LEN];
 	uint8_t key[NOISE_KEY_LEN]; /* of the next AEAD */
-	uint8_t ephemeral_private[NOISE_KEY_LEN];
 };
 
 static void transcript_wipe(struct transcript *t)
@@ -74,18 +73,6 @@ static void mix_shared(struct transcript *t, const uint8_t shared[NOISE_KEY_LEN]
 	kdf2(t->chaining_key, t->key, t->chaining_key, (struct bytes){ shared, NOISE_KEY_LEN });
 }
 
-/* False: the DH is all zero, the step must be abandoned (P-022). */
-MUST_CHECK static bool mix_dh(struct transcript *t, const uint8_t private_key[NOISE_KEY_LEN],
-			      const uint8_t public_key[NOISE_KEY_LEN])
-{
-	uint8_t shared[X25519_LEN];
-	bool ok = x25519(shared, private_key, public_key);
-	if (ok)
-		mix_shared(t, shared);
-	secret_wipe(shared, sizeof(shared));
-	return ok;
-}
-
 /* P-062 */
 static void mix_psk(struct transcript *t, const uint8_t psk[NOISE_KEY_LEN])
 {
@@ -110,14 +97,6 @@ MUST_CHECK static bool open_and_hash(struct transcript *t, uint8_t *plaintext, s
 		return false;
 	mix_hash(t, box.data, box.len);
 	return true;
-}
-
-static void draw_ephemeral(struct transcript *t, const struct handshake_entropy *e,
-			   uint8_t ret_public[NOISE_KEY_LEN])
-{
-	memcpy(t->ephemeral_private, e->ephemeral_private, NOISE_KEY_LEN);
-	x25519_clamp(t->ephemeral_private);
-	x25519_public(ret_public, t->ephemeral_private);
 }
 
 /* A secret is held exactly as long as a later message needs it. */
@@ -185,13 +164,22 @@ void handshake_clear(struct handshake *hs)
 	assert(handshake_invariant(hs));
 }
 
+/* The second shared key of a step that has two. */
+static void run_second(struct handshake_dh *dh)
+{
+	if (dh->step == DH_RESPOND)
+		dh->ok = x25519(dh->shared[1], dh->private_key, dh->remote_key[1]);
+	else if (dh->step == DH_FINISH)
+		dh->ok = x25519(dh->shared[1], dh->own_static, dh->remote_key[0]);
+}
+
 void handshake_dh_run(struct handshake_dh *dh)
 {
 	dh->ok = x25519(dh->shared[0], dh->private_key, dh->remote_key[0]);
-	if (dh->step != DH_RESPOND || !dh->ok)
-		return;
-	dh->ok = x25519(dh->shared[1], dh->private_key, dh->remote_key[1]);
-	x25519_public(dh->public_key, dh->private_key);
+	if (dh->ok)
+		run_second(dh);
+	if (dh->ok && (dh->step == DH_RESPOND || dh->step == DH_INITIATE))
+		x25519_public(dh->public_key, dh->private_key);
 }
 
 void handshake_dh_wipe(struct handshake_dh *dh)
@@ -230,6 +218,45 @@ bool handshake_precompute(struct handshake *hs, const struct identity *id)
 	return !hs->static_static_is_zero;
 }
 
+void handshake_initiation_dh(struct handshake_dh *ret, const struct handshake *hs,
+			     const uint8_t ephemeral_private[NOISE_KEY_LEN])
+{
+	ret->step = DH_INITIATE;
+	memcpy(ret->private_key, ephemeral_private, NOISE_KEY_LEN);
+	x25519_clamp(ret->private_key);
+	memcpy(ret->remote_key[0], hs->remote_static, NOISE_KEY_LEN);
+}
+
+bool handshake_create_initiation_with(struct handshake *hs, const struct identity *id,
+				      const struct handshake_dh *dh, uint32_t index,
+				      const uint8_t timestamp[TAI64N_LEN],
+				      struct message_initiation *ret_msg)
+{
+	assert(dh->step == DH_INITIATE && hs->has_static_static &&
+	       memcmp(dh->remote_key[0], hs->remote_static, NOISE_KEY_LEN) == 0);
+	if (!id->has_private_key || hs->static_static_is_zero || !dh->ok)
+		return false;
+
+	struct transcript t CLEANUP(transcript_wipe);
+	struct message_initiation msg = { .type = le32(MESSAGE_INITIATION),
+					  .sender_index = le32(index) };
+	transcript_start(&t, hs->remote_static);
+	memcpy(msg.ephemeral, dh->public_key, NOISE_KEY_LEN);
+	mix_ephemeral(&t, msg.ephemeral);
+	mix_shared(&t, dh->shared[0]); /* es */
+	seal_and_hash(&t, msg.encrypted_static, (struct bytes){ id->public_key, NOISE_KEY_LEN });
+	mix_shared(&t, hs->static_static); /* ss */
+	seal_and_hash(&t, msg.encrypted_timestamp, (struct bytes){ timestamp, TAI64N_LEN });
+
+	memcpy(hs->ephemeral_private, dh->private_key, NOISE_KEY_LEN);
+	secret_wipe(hs->remote_ephemeral, sizeof(hs->remote_ephemeral));
+	hs->local_index = index;
+	hs->remote_index = 0;
+	handshake_move(hs, HS_CREATED_INITIATION, &t);
+	*ret_msg = msg;
+	return true;
+}
+
 bool handshake_create_initiation(struct handshake *hs, const struct identity *id,
 				 const struct handshake_entropy *e,
 				 const uint8_t timestamp[TAI64N_LEN],
@@ -238,25 +265,10 @@ bool handshake_create_initiation(struct handshake *hs, const struct identity *id
 	if (!handshake_precompute(hs, id))
 		return false;
 
-	struct transcript t CLEANUP(transcript_wipe);
-	struct message_initiation msg = { .type = le32(MESSAGE_INITIATION),
-					  .sender_index = le32(e->index) };
-	transcript_start(&t, hs->remote_static);
-	draw_ephemeral(&t, e, msg.ephemeral);
-	mix_ephemeral(&t, msg.ephemeral);
-	if (!mix_dh(&t, t.ephemeral_private, hs->remote_static)) /* es */
-		return false;
-	seal_and_hash(&t, msg.encrypted_static, (struct bytes){ id->public_key, NOISE_KEY_LEN });
-	mix_shared(&t, hs->static_static); /* ss */
-	seal_and_hash(&t, msg.encrypted_timestamp, (struct bytes){ timestamp, TAI64N_LEN });
-
-	memcpy(hs->ephemeral_private, t.ephemeral_private, NOISE_KEY_LEN);
-	secret_wipe(hs->remote_ephemeral, sizeof(hs->remote_ephemeral));
-	hs->local_index = e->index;
-	hs->remote_index = 0;
-	handshake_move(hs, HS_CREATED_INITIATION, &t);
-	*ret_msg = msg;
-	return true;
+	struct handshake_dh dh CLEANUP(handshake_dh_wipe);
+	handshake_initiation_dh(&dh, hs, e->ephemeral_private);
+	handshake_dh_run(&dh);
+	return handshake_create_initiation_with(hs, id, &dh, e->index, timestamp, ret_msg);
 }
 
 void initiation_dh(struct handshake_dh *ret, const struct identity *id,
@@ -395,20 +407,37 @@ bool handshake_create_response(struct handshake *hs, const struct identity *id,
 	return handshake_create_response_with(hs, id, &dh, e->index, ret_msg);
 }
 
-bool handshake_consume_response(struct handshake *hs, const struct identity *id,
-				const struct message_response *msg)
+bool handshake_finish_dh(struct handshake_dh *ret, const struct handshake *hs,
+			 const struct identity *id, const struct message_response *msg)
 {
 	if (hs->state != HS_CREATED_INITIATION || !id->has_private_key ||
 	    le32_get(msg->receiver_index) != hs->local_index)
+		return false;
+	ret->step = DH_FINISH;
+	memcpy(ret->private_key, hs->ephemeral_private, NOISE_KEY_LEN);
+	memcpy(ret->own_static, id->private_key, NOISE_KEY_LEN);
+	memcpy(ret->remote_key[0], msg->ephemeral, NOISE_KEY_LEN);
+	return true;
+}
+
+bool handshake_consume_response_with(struct handshake *hs, const struct identity *id,
+				     const struct handshake_dh *dh,
+				     const struct message_response *msg)
+{
+	assert(dh->step == DH_FINISH);
+	if (hs->state != HS_CREATED_INITIATION || !id->has_private_key || !dh->ok ||
+	    le32_get(msg->receiver_index) != hs->local_index ||
+	    !secret_equal(dh->private_key, hs->ephemeral_private, NOISE_KEY_LEN) ||
+	    !secret_equal(dh->own_static, id->private_key, NOISE_KEY_LEN) ||
+	    memcmp(dh->remote_key[0], msg->ephemeral, NOISE_KEY_LEN) != 0)
 		return false;
 
 	struct transcript t CLEANUP(transcript_wipe);
 	memcpy(t.hash, hs->hash, sizeof(t.hash));
 	memcpy(t.chaining_key, hs->chaining_key, sizeof(t.chaining_key));
 	mix_ephemeral(&t, msg->ephemeral);
-	if (!mix_dh(&t, hs->ephemeral_private, msg->ephemeral) || /* ee */
-	    !mix_dh(&t, id->private_key, msg->ephemeral))         /* se */
-		return false;
+	mix_shared(&t, dh->shared[0]); /* ee */
+	mix_shared(&t, dh->shared[1]); /* se */
 	mix_psk(&t, hs->preshared_key);
 	if (!open_and_hash(
 		    &t, NULL,
@@ -419,6 +448,17 @@ bool handshake_consume_response(struct handshake *hs, const struct identity *id,
 	hs->remote_index = le32_get(msg->sender_index);
 	handshake_move(hs, HS_CONSUMED_RESPONSE, &t);
 	return true;
+}
+
+bool handshake_consume_response(struct handshake *hs, const struct identity *id,
+				const struct message_response *msg)
+{
+	struct handshake_dh dh CLEANUP(handshake_dh_wipe) = { 0 };
+
+	if (!handshake_finish_dh(&dh, hs, id, msg))
+		return false;
+	handshake_dh_run(&dh);
+	return handshake_consume_response_with(hs, id, &dh, msg);
 }
 
 bool handshake_begin_session(struct handshake *hs, struct session_keys *ret)

@@ -75,23 +75,27 @@ struct initiation_opened {
 	uint8_t chaining_key[NOISE_HASH_LEN];
 };
 
-/* The Diffie-Hellman work of answering an initiation, in steps. One function prepares a step, another
+/* The Diffie-Hellman work of a handshake, in steps. One function prepares a step, another
  * one uses its result; in between handshake_dh_run() reads and writes nothing but this, so any
  * thread may call it. */
 enum handshake_dh_step {
 	DH_OPEN,    /* es: initiation_dh(), then initiation_open_with() */
 	DH_STATIC,  /* ss: handshake_static_dh(), then handshake_set_static_static() */
 	DH_RESPOND, /* ee, se: handshake_response_dh(), then handshake_create_response_with() */
+	/* es: handshake_initiation_dh(), then handshake_create_initiation_with(); needs DH_STATIC */
+	DH_INITIATE,
+	DH_FINISH, /* ee, se: handshake_finish_dh(), then handshake_consume_response_with() */
 };
 
 struct handshake_dh {
 	enum handshake_dh_step step;
 	uint8_t private_key[NOISE_KEY_LEN];
+	uint8_t own_static[NOISE_KEY_LEN];    /* a second private key, only in DH_FINISH */
 	uint8_t remote_key[2][NOISE_KEY_LEN]; /* the second one only in DH_RESPOND */
 	/* results */
 	bool ok; /* none is all zero (P-022) */
 	uint8_t shared[2][NOISE_KEY_LEN];
-	uint8_t public_key[NOISE_KEY_LEN]; /* of private_key; only in DH_RESPOND */
+	uint8_t public_key[NOISE_KEY_LEN]; /* of private_key; only in DH_RESPOND and DH_INITIATE */
 };
 
 struct session_keys {
@@ -179,10 +183,26 @@ MUST_CHECK bool handshake_create_response_with(struct handshake *hs, const struc
 					       const struct handshake_dh *dh, uint32_t index,
 					       struct message_response *ret_msg);
 
+/* handshake_create_initiation() in steps, once the cached DH is there. False as there. */
+void handshake_initiation_dh(struct handshake_dh *ret, const struct handshake *hs,
+			     const uint8_t ephemeral_private[NOISE_KEY_LEN]);
+MUST_CHECK bool handshake_create_initiation_with(struct handshake *hs, const struct identity *id,
+						 const struct handshake_dh *dh, uint32_t index,
+						 const uint8_t timestamp[TAI64N_LEN],
+						 struct message_initiation *ret_msg);
+
 /* Consumes a response whose mac1 was checked and that was found by its receiver index. False: drop
  * the message; nothing is changed, the initiation stays usable (P-068). */
 MUST_CHECK bool handshake_consume_response(struct handshake *hs, const struct identity *id,
 					   const struct message_response *msg);
+
+/* The same in steps. False: as above, without a computation ... */
+MUST_CHECK bool handshake_finish_dh(struct handshake_dh *ret, const struct handshake *hs,
+				    const struct identity *id, const struct message_response *msg);
+/* ... or with @dh of another initiation than the one in flight, or of another message. */
+MUST_CHECK bool handshake_consume_response_with(struct handshake *hs, const struct identity *id,
+						const struct handshake_dh *dh,
+						const struct message_response *msg);
 
 /* After either of the two above: the keys of the session; the handshake is cleared and its index
  * now belongs to the session (P-070, P-091). False in any other state; @ret is untouched. The

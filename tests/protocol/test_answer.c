@@ -411,7 +411,7 @@ Test(answer, p381_key_taken_away_while_initiations_wait_in_the_queue)
 	check_answer_is_good();
 }
 
-Test(answer, responses_keep_their_turn)
+Test(answer, response_is_a_job)
 {
 	struct sim_sent x = initiate();
 	struct peer *p = sim_peer(&sim, 1, 0);
@@ -425,10 +425,10 @@ Test(answer, responses_keep_their_turn)
 	control_receive(c, (struct bytes){ response->data, response->len }, &sim.node[0].address, 0,
 			sim.now_ns);
 	receive(&x);
-	cr_assert(eq(u32, c->queue.n, 2)); /* nothing overtakes it */
-	cr_assert(eq(u32, control_step(c, 1, sim.now_ns), 1));
+	cr_assert(eq(u32, c->n_answers, 2));
+	cr_assert(not(sim_has_session(&sim, 1, 0)));
+	cr_assert(serve()); /* ee, se: the oldest */
 	cr_assert(sim_has_session(&sim, 1, 0));
-	cr_assert(eq(u32, c->queue.n, 0));
 	while (serve())
 		;
 }
@@ -491,4 +491,124 @@ Test(answer, p120_jobs_under_way_are_load_too)
 	cr_assert(eq(u64, sim.node[1].n_sent_of_type[3], 1)); /* 300 ms wait: a cookie */
 	while (serve())
 		;
+}
+
+/* --- initiations of node 1's own, many at once, as after a restart with persistent keepalives --- */
+
+enum { N_PEERS = 200 };
+
+static void configure_crowd(void)
+{
+	struct config_set set;
+	uint8_t key[32] = { 1 };
+
+	config_set_init(&set);
+	for (uint32_t i = 0; i < N_PEERS; i++) {
+		store_le32(key, 1000 + i);
+		cr_assert(eq(int, config_set_add_peer(&set, key), 0));
+		struct config_peer *section = &set.peers[set.n_peers - 1];
+		section->has_endpoint = true;
+		section->endpoint = sim.node[0].address;
+		section->has_keepalive = true;
+		section->keepalive_sec = 25;
+	}
+	cr_assert(eq(int, control_apply(c, &set, sim.now_ns), 0));
+	config_set_finish(&set);
+}
+
+static uint64_t n_initiations(void)
+{
+	return sim.node[1].n_sent_of_type[1];
+}
+
+static uint32_t n_that_wait(void)
+{
+	uint32_t n = 0;
+	list_for_each (it, &c->to_initiate)
+		n++;
+	return n;
+}
+
+Test(answer, storm_of_own_initiations_is_jobs)
+{
+	configure_crowd();
+	uint64_t n_at_once = n_initiations();
+	cr_assert(le(u64, n_at_once, 4), "%ju", (uintmax_t)n_at_once);
+	cr_assert(eq(u32, n_that_wait(), N_PEERS - (uint32_t)n_at_once));
+
+	/* As many as may be are under way, and there is room for initiations of others. */
+	(void)control_step(c, 0, sim.now_ns);
+	cr_assert(eq(u32, c->n_initiating, DH_POOL_SLOTS / 2));
+	struct sim_sent x = initiate();
+	receive(&x);
+	cr_assert(eq(u32, c->n_answers, DH_POOL_SLOTS / 2 + 1));
+
+	uint64_t n = 0;
+	while (serve()) {
+		uint64_t before = n;
+		n = n_initiations() - n_at_once;
+		cr_assert(le(u64, n - before, 1), "one at a time");
+	}
+	cr_assert(eq(u64, n_initiations(), N_PEERS));
+	cr_assert(eq(u32, c->n_initiating, 0));
+	cr_assert(eq(u64, n_responses(), 1));
+	check_answer_is_good();
+	list_for_each (it, &sim.node[1].device.peers) {
+		struct peer *p = list_entry(it, struct peer, link);
+		if (p != sim_peer(&sim, 1, 0))
+			cr_assert(eq(int, p->handshake.state, HS_CREATED_INITIATION));
+	}
+}
+
+Test(answer, own_initiations_end_with_their_peers)
+{
+	struct config_set set = { .replace_peers = true };
+
+	configure_crowd();
+	(void)control_step(c, 0, sim.now_ns);
+	(void)serve();
+	uint64_t n = n_initiations();
+	cr_assert(eq(int, control_apply(c, &set, sim.now_ns), 0));
+	cr_assert(eq(u32, n_that_wait(), 0));
+	while (serve())
+		;
+	cr_assert(eq(u64, n_initiations(), n));
+	cr_assert(eq(u32, c->n_initiating, 0));
+}
+
+/* Their timers do not run yet, so nobody else would try again. */
+Test(answer, own_initiations_survive_a_change_of_key)
+{
+	configure_crowd();
+	(void)control_step(c, 0, sim.now_ns);
+	for (unsigned i = 0; i < 10; i++)
+		(void)serve();
+	set_private_key(7);
+	while (serve())
+		;
+	list_for_each (it, &sim.node[1].device.peers) {
+		struct peer *p = list_entry(it, struct peer, link);
+		cr_assert(p == sim_peer(&sim, 1, 0) ||
+			  atomic_load(&p->timers.at[TIMER_RETRANSMIT_HANDSHAKE]) != 0);
+	}
+	cr_assert(ge(u64, n_initiations(), N_PEERS));
+}
+
+Test(answer, own_initiations_and_the_interface)
+{
+	configure_crowd();
+	(void)control_step(c, 0, sim.now_ns);
+	(void)serve();
+	cr_assert(eq(int, control_set_up(c, false, sim.now_ns), 0));
+	cr_assert(eq(u32, n_that_wait(), 0));
+	uint64_t n = n_initiations();
+	while (serve())
+		;
+	cr_assert(eq(u64, n_initiations(), n));
+	sim.now_ns += 6 * NSEC_PER_SEC;
+	cr_assert(eq(int, control_set_up(c, true, sim.now_ns), 0));
+	(void)control_step(c, 0, sim.now_ns);
+	while (serve())
+		;
+	cr_assert(eq(u64, n_initiations(), n + N_PEERS));
 }
