@@ -115,6 +115,8 @@ static void accept_initiation(struct control *c, struct answer_job *job, struct 
 		[HANDSHAKE_FLOOD] = DROP_HS_FLOOD,
 	};
 	uint8_t ephemeral[NOISE_KEY_LEN];
+	bool is_crossed = p->handshake.state == HS_CREATED_INITIATION &&
+			  timers_initiation_is_young(&p->timers, now_ns);
 	enum handshake_verdict v = handshake_consume_initiation(&p->handshake, c->device->identity,
 								&job->opened, &job->msg, now_ns);
 
@@ -122,6 +124,7 @@ static void accept_initiation(struct control *c, struct answer_job *job, struct 
 		drop_job(c, job, p, why[v]);
 		return;
 	}
+	p->is_crossed = is_crossed;
 	receive_note_accepted(p, &job->from, sizeof(job->msg), now_ns);
 	peer_plan(c, p);
 	if (entropy_fill(ephemeral, sizeof(ephemeral)) < 0) {

@@ -19,13 +19,21 @@ enum {
 	INITIATIONS_AT_ONCE = 2,
 };
 
-static uint64_t jitter_ns(struct control *c)
+/* How much longer the next initiation waits after one crossed with the peer's. */
+#define HOLD_BACK_NS (2 * NSEC_PER_SEC)
+
+static uint64_t random_ns(struct control *c, uint64_t max_ns)
 {
 	/* xorshift64: spreads retries, hides nothing */
 	c->jitter_state ^= c->jitter_state << 13;
 	c->jitter_state ^= c->jitter_state >> 7;
 	c->jitter_state ^= c->jitter_state << 17;
-	return c->jitter_state % (REKEY_TIMEOUT_JITTER_MAX_NS + 1);
+	return c->jitter_state % (max_ns + 1);
+}
+
+static uint64_t jitter_ns(struct control *c)
+{
+	return random_ns(c, REKEY_TIMEOUT_JITTER_MAX_NS);
 }
 
 /* One datagram to the peer's endpoint, once more without the sticky source where that is what the
@@ -169,6 +177,23 @@ void send_first_initiation(struct control *c, struct peer *p, uint64_t now_ns)
 	send_initiation(c, p, now_ns);
 }
 
+/* Both ends answer, both answers are void, and while both have packets to send both are due again
+ * after the same 5 s: with a long way between them they would cross for ever. One of two ends
+ * that know this waits. With another end, or after losses, chance decides, more widely each time. */
+static uint64_t hold_back_ns(struct control *c, struct peer *p)
+{
+	uint64_t max_ns = HOLD_BACK_NS << MIN(p->n_crossed, 3);
+
+	if (p->n_crossed < UINT8_MAX)
+		p->n_crossed++;
+	if (p->n_crossed > 1)
+		return random_ns(c, max_ns);
+	return memcmp(c->device->identity->public_key, p->handshake.remote_static, NOISE_KEY_LEN) <
+			       0
+		       ? max_ns
+		       : 0;
+}
+
 void send_response(struct control *c, struct peer *p, const struct handshake_dh *dh,
 		   uint64_t now_ns)
 {
@@ -185,8 +210,11 @@ void send_response(struct control *c, struct peer *p, const struct handshake_dh 
 	forget_handshake_index(c, p);
 	p->handshake_entry = entry;
 	/* P-065: the session exists before the peer can know of it. */
-	if (sessions_begin(c, p, now_ns))
-		send_handshake_message(c, p, (uint8_t *)&msg, sizeof(msg), now_ns);
+	if (!sessions_begin(c, p, now_ns))
+		return;
+	send_handshake_message(c, p, (uint8_t *)&msg, sizeof(msg), now_ns);
+	if (p->is_crossed)
+		timers_hold_back(&p->timers, hold_back_ns(c, p));
 }
 
 size_t endpoint_source_bytes(uint8_t out[COOKIE_SOURCE_MAX_LEN], const struct endpoint *e)

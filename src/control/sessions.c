@@ -28,6 +28,7 @@ static void make_current(struct control *c, struct peer *p, struct session *s, u
 static void handshake_complete(struct control *c, struct peer *p)
 {
 	timers_handshake_complete(&p->timers);
+	p->n_crossed = 0;
 	c->ops->realtime(c->ops_ctx, &p->handshake_sec, &p->handshake_nsec);
 }
 

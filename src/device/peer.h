@@ -56,6 +56,8 @@ struct peer {
 	uint64_t handshake_sec; /* P-423: CLOCK_REALTIME of the last one completed; 0 = never */
 	uint32_t handshake_nsec;
 	uint16_t keepalive_sec;
+	uint8_t n_crossed;     /* initiations in a row that crossed with the peer's (P-073) */
+	bool is_crossed;       /* so did the one that is being answered */
 	struct device *device; /* constant */
 	bool is_dead;          /* removed; waits for its grace period */
 };

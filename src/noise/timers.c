@@ -4,6 +4,8 @@
 
 #include "noise/message.h"
 
+#define CROSSING_NS (1500 * NSEC_PER_MSEC) /* a round trip is less */
+
 void timers_init(struct timers *t)
 {
 	for (unsigned i = 0; i < TIMER_N_KINDS; i++)
@@ -96,6 +98,18 @@ void timers_handshake_message_sent(struct timers *t, uint64_t now_ns)
 {
 	atomic_store_explicit(&t->initiation_allowed_ns, now_ns + REKEY_TIMEOUT_NS,
 			      memory_order_relaxed);
+}
+
+void timers_hold_back(struct timers *t, uint64_t more_ns)
+{
+	uint64_t at = atomic_load_explicit(&t->initiation_allowed_ns, memory_order_relaxed);
+	atomic_store_explicit(&t->initiation_allowed_ns, at + more_ns, memory_order_relaxed);
+}
+
+bool timers_initiation_is_young(const struct timers *t, uint64_t now_ns)
+{
+	uint64_t at = atomic_load_explicit(&t->initiation_allowed_ns, memory_order_relaxed);
+	return now_ns + REKEY_TIMEOUT_NS < at + CROSSING_NS;
 }
 
 void timers_allow_initiation(struct timers *t)

@@ -51,6 +51,11 @@ bool timers_data_sent(struct timers *t, uint64_t now_ns, uint64_t jitter_ns); /*
 /* Control thread only. */
 void timers_initiation_sent(struct timers *t, uint64_t now_ns, uint64_t jitter_ns); /* P-200 */
 void timers_handshake_message_sent(struct timers *t, uint64_t now_ns);              /* P-221 */
+/* P-073: after the answer to an initiation that crossed with ours. */
+void timers_hold_back(struct timers *t, uint64_t more_ns);
+/* Did an initiation leave so short a time ago that one that arrives now may have crossed with it? For
+ * when it was the last handshake message sent. */
+bool timers_initiation_is_young(const struct timers *t, uint64_t now_ns);
 void timers_allow_initiation(struct timers *t); /* private key changed, interface down */
 bool timers_may_initiate(const struct timers *t, uint64_t now_ns); /* P-221; also any thread */
 void timers_session_derived(struct timers *t, uint64_t now_ns);    /* P-210 */

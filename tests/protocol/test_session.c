@@ -294,6 +294,53 @@ Test(session, p073_simultaneous_while_both_keep_sending)
 	cr_assert(eq(u32, sim.node[1].n_delivered, 60));
 }
 
+/* Seconds until packets come through both ways, when both ends begin at once and keep sending at the
+ * same moments. With @is_stubborn node 1 is due again after 5 s whatever happens. */
+static double time_of_crossing(double one_way_sec, uint64_t seed, bool is_stubborn)
+{
+	sim_finish(&sim);
+	sim_init(&sim, 2, seed);
+	sim.link.delay_ns = (uint64_t)(one_way_sec * 1e9);
+	uint64_t start = sim.now_ns, seen_ns = 0;
+	while (!sim.node[0].n_delivered || !sim.node[1].n_delivered) {
+		sim_send(&sim, 0, 1, 1);
+		sim_send(&sim, 1, 0, 2);
+		sim_run_sec(&sim, 0.05);
+		const struct sim_sent *answer = sim_last_sent(&sim.node[1], 2, 0);
+		if (is_stubborn && answer && answer->at_ns != seen_ns &&
+		    sim.now_ns >= answer->at_ns + REKEY_TIMEOUT_NS) {
+			seen_ns = answer->at_ns;
+			timers_allow_initiation(timers_of(&sim, 1));
+		}
+		cr_assert(lt(u64, sim.now_ns - start, 300 * NSEC_PER_SEC), "never");
+	}
+	return (double)(sim.now_ns - start) / 1e9;
+}
+
+Test(session, p073_crossing_in_step_ends_with_the_next_attempt)
+{
+	static const double one_way_sec[] = { 0.01, 0.1, 0.3, 0.6 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(one_way_sec); i++)
+		for (uint64_t seed = 1; seed <= 10; seed++) {
+			double took = time_of_crossing(one_way_sec[i], seed, false);
+			/* the answer to the first, 5 s, a round trip and a first packet */
+			cr_assert(lt(dbl, took, 5.4 + 5 * one_way_sec[i]), "%.1f s: %.1f",
+				  one_way_sec[i], took);
+		}
+}
+
+Test(session, p073_crossing_with_an_end_that_never_waits)
+{
+	static const double one_way_sec[] = { 0.01, 0.1, 0.3, 0.6 };
+	double sum = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(one_way_sec); i++)
+		for (uint64_t seed = 1; seed <= 10; seed++)
+			sum += time_of_crossing(one_way_sec[i], seed, true);
+	cr_assert(lt(dbl, sum / 40, 15.0), "mean %.1f s", sum / 40);
+}
+
 /* --- indices --- */
 
 Test(session, p090_p091_row38_indices_are_random_and_fresh)
