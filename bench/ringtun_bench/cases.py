@@ -78,8 +78,8 @@ class Tcp(Case):
                            detail={"bytes": done, "seconds": seconds})
 
 
-class TcpBbr(Tcp):
-    """Paced by a timer for each super-packet, which is what this shows the price of."""
+class WithBbr:
+    """TCP paced by a timer for each super-packet, which is what this shows the price of."""
 
     NAME = "bbr"
 
@@ -90,6 +90,10 @@ class TcpBbr(Tcp):
         for ns in lab.namespaces:
             ns.set_congestion_control(self.NAME)
         return network
+
+
+class TcpBbr(WithBbr, Tcp):
+    pass
 
 
 class TcpHub(Tcp):
@@ -240,6 +244,14 @@ class RoundTrip(Case):
         return Measurement(histogram.percentile(50) / KILO, meter, detail=detail)
 
 
+class PingBbr(WithBbr, RoundTrip):
+    """Cubic fills whatever queue there is, BBR tries not to."""
+
+    def __init__(self, name):
+        super().__init__(name, is_ping=True, is_loaded=True)
+        self.title += " with BBR"
+
+
 class Idle(Case):
     """A configured tunnel without traffic."""
 
@@ -377,6 +389,7 @@ SINGLE = {
     "rtt-tcp": lambda n: RoundTrip(n, is_ping=False, is_loaded=True),
     "ping-idle": lambda n: RoundTrip(n, is_ping=True, is_loaded=False),
     "ping-tcp": lambda n: RoundTrip(n, is_ping=True, is_loaded=True),
+    "ping-bbr": PingBbr,
     "first-packet": lambda n: FirstPacket(),
     "idle": lambda n: Idle(),
     **{name: lambda n: TcpShaped(n, *NETEM[n]) for name in NETEM},
@@ -400,8 +413,8 @@ FAMILIES = {
 QUICK = ("tcp-1", "tcp-4", "udp-64", "overload-64", "ping-idle", "ping-tcp")
 DEFAULT = ("tcp-1", "tcp-4", "tcp-16", "tcp-bidir", "tcp-bbr", "udp-64", "udp-256", "udp-512",
            "udp-1372", "udp-imix", "overload-64", "overload-256", "overload-512", "overload-1372", "gso-64",
-           "gso-1372", "rtt-idle", "rtt-tcp", "ping-idle", "ping-tcp", "hub-tcp-4", "hub-udp-64",
-           "peers-1", "peers-10", "peers-100", "peers-1000", "peers-10000", "handshakes-1000",
+           "gso-1372", "rtt-idle", "rtt-tcp", "ping-idle", "ping-tcp", "ping-bbr", "hub-tcp-4",
+           "hub-udp-64", "peers-1", "peers-10", "peers-100", "peers-1000", "peers-10000", "handshakes-1000",
            "reconnect-1000", "first-packet", *NETEM,
            *(f"cpus-{n + 1}" for n in range(os.cpu_count() or 1)), "idle")
 

@@ -113,7 +113,8 @@ def congestion_control(directory):
         raise Skip("this kernel has no BBR to tell apart")
     setting = ("sysctl", "-n", "net.ipv4.tcp_congestion_control")
     raw = implementations.parse("raw")
-    for name, wanted in (("tcp-1", "cubic"), ("tcp-bbr", "bbr")):
+    for name, wanted in (("tcp-1", "cubic"), ("ping-tcp", "cubic"), ("tcp-bbr", "bbr"),
+                         ("ping-bbr", "bbr")):
         with lab.exclusive(print), lab.Lab() as owner:
             network = cases.make(name).network(owner, raw)
             for ns in (network.a, network.b):
