@@ -114,10 +114,13 @@ def udp_socket(ns, address, port=0):
 class Flow:
     """Numbered UDP datagrams from one namespace to another at a steady rate.
 
-    Leaving the block stops it and waits for stragglers. Then .sent, .lost, .reordered, .doubled
-    and .damaged tell what happened; gap(n) is the longest time without an arrival."""
+    Leaving the block stops it and waits for stragglers, at most @patience seconds. Then .sent,
+    .lost, .reordered, .doubled and .damaged tell what happened; gap(n) is the longest time without
+    an arrival."""
 
-    def __init__(self, source, destination, from_address, to_address, rate=500, size=200):
+    def __init__(self, source, destination, from_address, to_address, rate=500, size=200,
+                 patience=1.0):
+        self.patience = patience
         self.rx = udp_socket(destination, to_address)
         self.tx = udp_socket(source, from_address)
         self.to = self.rx.getsockname()[:2]
@@ -160,7 +163,7 @@ class Flow:
     def __exit__(self, *exc):
         self.stopping.set()
         self.threads[0].join()
-        end = time.monotonic() + 1
+        end = time.monotonic() + self.patience
         while len(self.arrivals) < self.sent and time.monotonic() < end:
             time.sleep(0.02)
         self.drained.set()
