@@ -10,7 +10,7 @@
 
 enum {
 	WINDOW_NS = 5 * NSEC_PER_MSEC,
-	SMALL_LEN = 600,  /* mean bytes */
+	SMALL_LEN = 3000, /* mean bytes: nothing that the kernel or the sender put together */
 	MANY_PER_MS = 40, /* of them: from so many on we step back, */
 	FEW_PER_MS = 20,  /* and from so few on no more */
 };

@@ -2,8 +2,8 @@
 /* The scheduling priority of a worker. As the kernel's network stack runs before any program, so a
  * worker should run as soon as something comes: with the nice value of its neighbours it waits for
  * their time slices, packets queue up for milliseconds, and bulk transfers stall between two
- * machines' daemons. With very many small packets the same haste costs more than it gains, as the
- * worker is woken for each of them. Then it steps back, so that they come in bursts: what interrupt
+ * machines' daemons. With very many packets that come one by one, not as super-packets, the same haste
+ * costs more than it gains, as the worker is woken for each of them. Then it steps back, so that they come in bursts: what interrupt
  * moderation is to a network card. Owner: the worker. */
 #pragma once
 
@@ -13,7 +13,8 @@
 struct priority {
 	int raised;      /* nice value of -20 to -1; 0 = leave the thread as it is */
 	_Atomic int now; /* what is in force; written by the worker, read by anybody */
-	uint64_t n, len; /* packets since, and their bytes */
+	uint64_t n,
+		len; /* TUN packets and datagrams since, a super-packet being one, and their bytes */
 	uint64_t since_ns;
 };
 

@@ -323,7 +323,6 @@ static void collect_transport(struct worker *w, uint8_t *data, uint32_t len,
 	__builtin_prefetch(&e->peer->timers);
 	uint64_t counter = le64_get(m->counter);
 	uint32_t n = rx->n_jobs++;
-	priority_count(&w->priority, 1, len);
 	rx->message[n] = (struct rx_message){
 		.session = e->session, .from = &d->from, .counter = counter, .tos = d->tos
 	};
@@ -374,6 +373,7 @@ uint32_t rx_step(struct worker *w, uint64_t now_ns)
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct io_datagram *d = &rx->datagram[i];
+		priority_count(&w->priority, 1, d->len);
 		if (UNLIKELY(d->len == 0))
 			drop(w, NULL, DROP_RX_MALFORMED, 1);
 		for (uint32_t off = 0; off < d->len; off += d->segment_len)

@@ -23,15 +23,17 @@ static int thread_nice(void)
 	return getpriority(PRIO_PROCESS, 0);
 }
 
-Test(priority, steps_back_under_many_small_packets_only)
+Test(priority, steps_back_under_many_packets_that_come_one_by_one)
 {
 	struct priority p = at(-10, -10);
 	const uint64_t ns = 10 * NSEC_PER_MSEC;
 
 	cr_assert(eq(int, priority_judge(&p, 401, 401 * 100, ns), 0));
-	cr_assert(eq(int, priority_judge(&p, 400, 400 * 100, ns), -10));  /* not many */
-	cr_assert(eq(int, priority_judge(&p, 401, 401 * 600, ns), -10));  /* not small */
-	cr_assert(eq(int, priority_judge(&p, 401, 401 * 1400, ns), -10)); /* bulk */
+	cr_assert(eq(int, priority_judge(&p, 400, 400 * 100, ns), -10)); /* not many */
+	cr_assert(eq(int, priority_judge(&p, 401, 401 * 1400, ns),
+		     0)); /* large, but no super-packets */
+	cr_assert(eq(int, priority_judge(&p, 401, 401 * 3000, ns),
+		     -10)); /* super-packets among them */
 	cr_assert(eq(int, priority_judge(&p, 0, 0, ns), -10));
 }
 
@@ -42,7 +44,7 @@ Test(priority, hurries_again_only_when_there_are_far_fewer)
 
 	cr_assert(eq(int, priority_judge(&p, 300, 300 * 100, ns), 0));
 	cr_assert(eq(int, priority_judge(&p, 200, 200 * 100, ns), -10));
-	cr_assert(eq(int, priority_judge(&p, 300, 300 * 1400, ns), -10));
+	cr_assert(eq(int, priority_judge(&p, 300, 300 * 60000, ns), -10));
 }
 
 Test(priority, moves_the_real_thread)
