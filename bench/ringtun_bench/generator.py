@@ -68,10 +68,11 @@ def received_result(process, grace=LINGER_SEC + 1.5):
 def udp(network, size, pps, seconds, segments=1, via="auto"):
     """Datagrams from a to b at @pps (0 = as fast as the sender can), sent @via one of SENDERS. Returns
     (Point, meter)."""
-    via = "socket" if segments > 1 else via
+    via = "socket" if segments > 1 else via  # who uses UDP_SEGMENT uses UDP_GRO, too
     limit = WARM_UP_SEC + seconds + SLACK_SEC
     with network.meter() as meter:
-        with receiver(network.b, "recv", "--limit", f"{limit:g}", "--linger", LINGER_SEC) as process:
+        with receiver(network.b, "recv", "--limit", f"{limit:g}", "--linger", LINGER_SEC,
+                      *(["--gro"] if segments > 1 else [])) as process:
             sender = network.a.start(
                 helpers.find(PROGRAM), "send", "--to", ADDRESS_B, "--rate", f"{pps:g}",
                 "--duration", f"{seconds:g}", "--warm-up", WARM_UP_SEC, "--size", size,
