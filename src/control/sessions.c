@@ -11,9 +11,6 @@
  * needs for them, short enough that it never becomes the data path. */
 #define FLUSH_NS (50 * NSEC_PER_MSEC)
 
-/* A peer repeats its initiation every 5 s, which voids the one before. */
-#define NEXT_ALIVE_NS (3 * REKEY_TIMEOUT_NS)
-
 static void retire(struct control *c, struct session *s)
 {
 	session_retire(s, &c->device->indices);
@@ -75,20 +72,10 @@ static void settle_next(struct control *c, struct peer *p, uint64_t now_ns)
 	}
 }
 
-/* The peer takes our answer within a round trip or never: when its own initiation was answered, or void
- * because it crossed with ours, next stays as it is. To keep that rather than current would cost what
- * the peer has under way. */
-static void forget_dead_next(struct control *c, struct peer *p, uint64_t now_ns)
-{
-	if (p->next && keypair_age_ns(&p->next->keypair, now_ns) > NEXT_ALIVE_NS)
-		retire(c, TAKE_PTR(p->next));
-}
-
 /* P-171; then P-228: the peer needs a packet to know that the session is confirmed. */
 static void begin_as_initiator(struct control *c, struct peer *p, struct session *s,
 			       uint64_t now_ns)
 {
-	forget_dead_next(c, p, now_ns);
 	if (p->next) {
 		rcu_publish(&p->current, NULL); /* before its grace period begins */
 		retire(c, p->current_slot);

@@ -465,35 +465,6 @@ Test(session, p171_initiator_with_a_next_moves_that_to_previous)
 	cr_assert(index_table_lookup(&sim.node[0].device.indices, first_index) == NULL);
 }
 
-/* What initiations that crossed leave behind: an answer that the peer never took. The peer sends with
- * current, so that is the one to keep. */
-Test(session, p171_initiator_forgets_a_next_that_nobody_can_confirm)
-{
-	bring_up(&sim);
-	struct peer *p = sim_peer(&sim, 0, 1);
-	struct session *current = session_of(&sim, 0);
-	capture_type(2); /* node 1 never hears the answer */
-	initiate(1);
-	sim_run_sec(&sim, 0.05);
-	sim.on_send = NULL;
-	cr_assert(p->next != NULL);
-	uint32_t next_index = p->next->keypair.local_index;
-	timers_hold_back(timers_of(&sim, 1), 60 * NSEC_PER_SEC);
-	sim_run_sec(&sim, 16);
-
-	sim.link.delay_ns = 500 * NSEC_PER_MSEC;
-	initiate(0);
-	sim_run_sec(&sim, 0.7);
-	uint32_t n = sim.node[0].n_delivered;
-	sim_send(&sim, 1, 0, 9); /* is under way when the session begins */
-	sim_run_sec(&sim, 0.4);
-	cr_assert(eq(ptr, p->previous, current));
-	cr_assert(p->next == NULL);
-	cr_assert(index_table_lookup(&sim.node[0].device.indices, next_index) == NULL);
-	sim_run_sec(&sim, 0.5);
-	cr_assert(eq(u32, sim.node[0].n_delivered, n + 1));
-}
-
 Test(session, p172_responder_destroys_previous_and_keeps_sending_with_current)
 {
 	bring_up(&sim);
