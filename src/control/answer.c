@@ -331,10 +331,10 @@ static void fill_own(struct control *c, uint64_t now_ns)
 	while (wants_own(c)) {
 		if (!job)
 			job = secret_pool_get(&c->answer_pool);
-		if (!job)
-			return;
-		struct peer *p =
-			list_entry(list_pop_front(&c->to_initiate), struct peer, to_initiate);
+		struct list *first = job ? list_pop_front(&c->to_initiate) : NULL;
+		if (!first)
+			break;
+		struct peer *p = list_entry(first, struct peer, to_initiate);
 		if (!p->initiation_under_way && may_send_initiation(c, p, now_ns))
 			begin_own(c, TAKE_PTR(job), p);
 	}
