@@ -201,7 +201,8 @@ static void own_done(struct control *c, struct answer_job *job, uint64_t now_ns)
 {
 	struct peer *p = device_find_peer(c->device, job->opened.remote_static);
 
-	if (p) {
+	/* without ss it is not the one that the job began for: removed, and added again */
+	if (p && p->handshake.has_static_static) {
 		send_initiation_with(c, p, &job->dh.dh, now_ns);
 		peer_plan(c, p);
 	}

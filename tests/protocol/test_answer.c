@@ -576,6 +576,25 @@ Test(answer, own_initiations_end_with_their_peers)
 	cr_assert(eq(u32, c->n_initiating, 0));
 }
 
+/* The last step of a job finds a peer of that key that is another one. */
+Test(answer, own_initiations_do_not_become_those_of_peers_that_came_back)
+{
+	struct config_set set = { .replace_peers = true };
+
+	configure_crowd();
+	(void)control_step(c, 0, sim.now_ns);
+	for (unsigned i = 0; i < DH_POOL_SLOTS / 2; i++) /* ss is known, es under way */
+		(void)serve();
+	uint64_t n = n_initiations();
+	cr_assert(gt(u32, c->n_initiating, 0));
+	cr_assert(eq(int, control_apply(c, &set, sim.now_ns), 0));
+	configure_crowd();
+	while (serve())
+		;
+	cr_assert(eq(u32, c->n_initiating, 0));
+	cr_assert(ge(u64, n_initiations(), n + N_PEERS), "%ju", (uintmax_t)(n_initiations() - n));
+}
+
 /* Their timers do not run yet, so nobody else would try again. */
 Test(answer, own_initiations_survive_a_change_of_key)
 {
