@@ -155,3 +155,51 @@ int io_uring_submit_and_get_events(struct io_uring *ring)
 		answer(ring, refused[i], error);
 	return r;
 }
+
+/* -- from the start ------------------------------------------------------------------------------ */
+
+int setsockopt(int fd, int level, int option, const void *value, socklen_t len)
+{
+	static int (*real)(int, int, int, const void *, socklen_t);
+	const char *text = getenv("E2E_NO_OPTION");
+	int refused_level, refused_option, error;
+
+	if (!real)
+		real = next("setsockopt");
+	if (!text || sscanf(text, "%d %d %d", &refused_level, &refused_option, &error) != 3 ||
+	    level != refused_level || option != refused_option)
+		return real(fd, level, option, value, len);
+	errno = error;
+	return -1;
+}
+
+/* The errno.h number with which an ioctl shall fail; 0 = it shall not. */
+static int ioctl_error(unsigned long request, void *arg)
+{
+	const char *offload = getenv("E2E_NO_OFFLOAD");
+	unsigned mask;
+	int error = 0;
+
+	if (request == TUNSETOFFLOAD && offload && sscanf(offload, "%u %d", &mask, &error) == 2)
+		return (uintptr_t)arg & mask ? error : 0;
+	if (request == TUNSETIFF && ((struct ifreq *)arg)->ifr_flags & IFF_MULTI_QUEUE)
+		return error_of("E2E_NO_QUEUES");
+	return 0;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	static int (*real)(int, unsigned long, ...);
+	va_list ap;
+
+	va_start(ap, request);
+	void *arg = va_arg(ap, void *);
+	va_end(ap);
+	if (!real)
+		real = next("ioctl");
+	int error = ioctl_error(request, arg);
+	if (!error)
+		return real(fd, request, arg);
+	errno = error;
+	return -1;
+}
