@@ -167,7 +167,8 @@ def _(lab):
     check(used[-1] <= used[1] + 1024 or re.search("lib[at]san", maps), f"grows: {used} KiB")
     if "jemalloc" in maps:
         check(full > before + N, f"{before} KiB, only {full} with {N} peers")
-        check(used[-1] <= before + LEFT_KIB, f"{before} KiB before, {used} after removal")
+        # Not against before: a burst later on may fill more of the packet buffers than any did.
+        check(used[-1] <= full - N, f"{full} KiB with {N} peers, {used} after removal")
 
 
 if __name__ == "__main__":
